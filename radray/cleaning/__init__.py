@@ -1,0 +1,7 @@
+"""Image to image: pure functions that clean a radiograph, and their composition (no I/O, no Ray)."""
+
+from radray.cleaning.clean import Cleaned, clean
+from radray.cleaning.config import CleaningConfig
+from radray.cleaning.field import ExposedField, find_exposed_field
+
+__all__ = ["Cleaned", "CleaningConfig", "ExposedField", "clean", "find_exposed_field"]
