@@ -1,0 +1,51 @@
+"""Joining a Ray cluster, or starting one of this machine alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import ray
+
+from radray import storage
+
+LOCAL_OBJECT_STORE_BYTES = 1 << 30
+"""Object store of a cluster started here: batches pass through it, never an archive."""
+
+
+def connect() -> None:
+    """Join the cluster that RAY_ADDRESS or the job's environment names; without one start a cluster here.
+
+    A cluster started here declares twice as many logical CPUs as there are cores: on two cores the actor pools,
+    readers, writers and the checkpoint filter of one plan would otherwise wait for each other for ever.
+    """
+    if ray.is_initialized():
+        return
+    passed_on = {name: os.environ[name] for name in storage.ENVIRONMENT if name in os.environ}
+    environment = {"env_vars": {**passed_on, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(runtime_env=environment, logging_level=logging.WARNING, log_to_driver=False)
+    else:
+        cores = os.cpu_count() or 1
+        ray.init(
+            num_cpus=max(4, 2 * cores),
+            object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            runtime_env=environment,
+            logging_level=logging.ERROR,
+            log_to_driver=bool(os.environ.get("RADRAY_WORKER_LOGS")),
+        )
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    print(f"ray: {int(cpus())} logical CPUs, {int(gpus())} GPUs", file=sys.stderr)
+
+
+def cpus() -> float:
+    """Logical CPUs of the cluster."""
+    return float(ray.cluster_resources().get("CPU", 1.0))
+
+
+def gpus() -> float:
+    """GPUs of the cluster."""
+    return float(ray.cluster_resources().get("GPU", 0.0))

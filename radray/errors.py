@@ -1,0 +1,89 @@
+"""Every error of radray, one tree.
+
+    RadrayError
+    ├── ConfigError   what the user asked for cannot be done: one line, exit code 2, before any work
+    │   └── BundleError   a bundle that is damaged, of another format, or does not fit the data
+    └── ObjectError   one object cannot be used: a row with a `Reason`, never an exception at the top
+
+Anything else that reaches the top is a fault of ours: traceback, exit code 1.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RadrayError(Exception):
+    """Root of the tree."""
+
+
+class ConfigError(RadrayError):
+    """Bad configuration. The message says what was given, what is allowed, what to set."""
+
+
+class BundleError(ConfigError):
+    """A bundle that cannot be used: damaged, of another format version, or for other data."""
+
+
+class Status(StrEnum):
+    """What became of an object at a stage."""
+
+    OK = "ok"
+    """Used: it has an image, or a prediction."""
+    SET_ASIDE = "set_aside"
+    """Readable, but not wanted (not a radiograph, no pixels, a copy)."""
+    FAILED = "failed"
+    """Wanted, but it could not be read."""
+
+
+class Reason(StrEnum):
+    """Why an object was set aside or failed: a closed list (DESIGN: a row never disappears)."""
+
+    NOT_DICOM = "not_dicom"
+    NOT_RADIOGRAPH = "not_radiograph"
+    NO_PIXELS = "no_pixels"
+    SECONDARY_CAPTURE = "secondary_capture"
+    DERIVED_IMAGE = "derived_image"
+    ODD_SHAPE = "odd_shape"
+    EXACT_COPY = "exact_copy"
+    BLANK_IMAGE = "blank_image"
+    UNSUPPORTED_TRANSFER_SYNTAX = "unsupported_transfer_syntax"
+    CORRUPT_HEADER = "corrupt_header"
+    CORRUPT_PIXELS = "corrupt_pixels"
+    TOO_LARGE = "too_large"
+    FETCH_FAILED = "fetch_failed"
+    DECODER_CRASHED = "decoder_crashed"
+    DECODE_TIMEOUT = "decode_timeout"
+
+    @property
+    def status(self) -> Status:
+        """`SET_ASIDE` for objects that are readable but unwanted, `FAILED` for the rest."""
+        return Status.SET_ASIDE if self in _UNWANTED else Status.FAILED
+
+
+_UNWANTED = frozenset(
+    {
+        Reason.NOT_DICOM,
+        Reason.NOT_RADIOGRAPH,
+        Reason.NO_PIXELS,
+        Reason.SECONDARY_CAPTURE,
+        Reason.DERIVED_IMAGE,
+        Reason.ODD_SHAPE,
+        Reason.EXACT_COPY,
+        Reason.BLANK_IMAGE,
+    }
+)
+
+
+class ObjectError(RadrayError):
+    """One object cannot be used.
+
+    Args:
+        reason: From the closed list.
+        message: What was found; it must not hold patient identity (no header values of free text).
+    """
+
+    def __init__(self, reason: Reason, message: str = "") -> None:
+        super().__init__(f"{reason.value}: {message}" if message else reason.value)
+        self.reason = reason
+        self.message = message

@@ -1,0 +1,306 @@
+"""One way from a URL to its file systems: a folder, `s3://bucket/prefix`, or any other scheme fsspec knows.
+
+On-premises object stores (MinIO, Ceph) are set by the environment, which Ray workers inherit from the driver:
+
+| variable | meaning |
+|---|---|
+| `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT_URL_S3`) | endpoint, for example `https://minio.hospital.local:9000` |
+| `AWS_CA_BUNDLE` | PEM file of the authority that signed the endpoint's certificate |
+| `AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION` | as everywhere |
+| `RADRAY_S3_ADDRESSING` | `path` (default where an endpoint is set), `virtual` or `auto` |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import fsspec
+
+from radray.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.fs
+
+ENVIRONMENT = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_CA_BUNDLE",
+    "AWS_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "RADRAY_S3_ADDRESSING",
+)
+"""Variables that name a store; `radray.cluster.connect` hands them to the workers."""
+
+CHECK_TIMEOUT_S = 3.0
+"""How long a check before any work waits for a store, in seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """A URL resolved.
+
+    `url` is normalised (an absolute path for folders), `path` is what both file systems take.
+    """
+
+    url: str
+    path: str
+    fs: Any
+    """fsspec file system."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the URL is a path of this machine."""
+        return "://" not in self.url
+
+    @property
+    def arrow(self) -> pyarrow.fs.FileSystem:
+        """The pyarrow file system of the same store."""
+        return _arrow_filesystem(urlsplit(self.url).scheme if not self.is_local else "file")
+
+
+def normalise_url(url: str) -> str:
+    """An absolute path for folders (`file://` too), other URLs without a trailing slash."""
+    if url.startswith("file://"):
+        url = url[len("file://") :]
+    if "://" not in url:
+        return str(Path(url).expanduser().absolute())
+    return url.rstrip("/")
+
+
+def join(url: str, *parts: str) -> str:
+    """`parts` below `url`."""
+    return "/".join([url.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def parent(url: str) -> str:
+    """The URL one level up."""
+    url = normalise_url(url)
+    return url.rsplit("/", 1)[0]
+
+
+def locate(url: str, *, timeout_s: float | None = None) -> Location:
+    """Resolve `url`.
+
+    Args:
+        url: A folder or file path, or `scheme://…`.
+        timeout_s: Connect and read timeout of the store, without retries; None for the store's defaults.
+
+    Raises:
+        ConfigError: Unknown scheme, or one whose package is not installed.
+    """
+    if not url:
+        raise ConfigError("an empty URL was given; set a folder or a URL such as s3://bucket/prefix")
+    url = normalise_url(url)
+    scheme = urlsplit(url).scheme if "://" in url else "file"
+    try:
+        fs = _fsspec_filesystem(scheme, timeout_s)
+    except ValueError as error:
+        raise ConfigError(f"{url}: unknown URL scheme {scheme!r}; use a folder, s3:// or gs://") from error
+    except ImportError as error:
+        raise ConfigError(f"{url}: {scheme}:// needs another package: {error}") from error
+    path = url if scheme == "file" else url.split("://", 1)[1]
+    return Location(url=url, path=path, fs=fs)
+
+
+def s3_endpoint() -> str | None:
+    """The endpoint set in the environment, if any."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def s3_addressing() -> str:
+    """`path`, `virtual` or `auto`, from RADRAY_S3_ADDRESSING.
+
+    Raises:
+        ConfigError: Any other value.
+    """
+    style = os.environ.get("RADRAY_S3_ADDRESSING", "path" if s3_endpoint() else "auto")
+    if style not in ("path", "virtual", "auto"):
+        raise ConfigError(f"RADRAY_S3_ADDRESSING is {style!r}; set it to path, virtual or auto")
+    return style
+
+
+@lru_cache(maxsize=16)
+def _fsspec_filesystem(scheme: str, timeout_s: float | None) -> Any:
+    if scheme not in ("s3", "s3a"):
+        return fsspec.filesystem(scheme)
+    config: dict[str, Any] = {"s3": {"addressing_style": s3_addressing()}}
+    if timeout_s is not None:
+        config |= {"connect_timeout": timeout_s, "read_timeout": timeout_s, "retries": {"total_max_attempts": 1}}
+    client: dict[str, Any] = {}
+    if ca_bundle := os.environ.get("AWS_CA_BUNDLE"):
+        client["verify"] = ca_bundle
+    return fsspec.filesystem(
+        "s3",
+        profile=os.environ.get("AWS_PROFILE") or None,
+        endpoint_url=s3_endpoint(),
+        config_kwargs=config,
+        client_kwargs=client,
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+
+
+@lru_cache(maxsize=16)
+def _arrow_filesystem(scheme: str) -> pyarrow.fs.FileSystem:
+    import pyarrow.fs as arrow_fs
+
+    if scheme == "file":
+        return arrow_fs.LocalFileSystem()
+    if scheme not in ("s3", "s3a"):
+        return arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(_fsspec_filesystem(scheme, None)))
+    options: dict[str, Any] = {"connect_timeout": 10, "request_timeout": 60}
+    if endpoint := s3_endpoint():
+        parts = urlsplit(endpoint)
+        options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc}
+        options["force_virtual_addressing"] = s3_addressing() == "virtual"
+    if ca_bundle := os.environ.get("AWS_CA_BUNDLE"):
+        options["tls_ca_file_path"] = ca_bundle
+    if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+        options["region"] = region
+    return arrow_fs.S3FileSystem(**options)
+
+
+def _cause(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text and text[0] else type(error).__name__
+
+
+def check_input(url: str, option: str) -> str:
+    """Check before any work that something lies at `url`; return it normalised.
+
+    Raises:
+        ConfigError: Nothing there, or the store cannot be reached within `CHECK_TIMEOUT_S`.
+    """
+    place = locate(url, timeout_s=CHECK_TIMEOUT_S)
+    with _store_errors(url, option):
+        found = bool(place.fs.exists(place.path))
+    if not found:
+        raise ConfigError(f"{option} {url}: nothing is there; give the URL of an existing folder or prefix")
+    return place.url
+
+
+def check_output(url: str, option: str) -> str:
+    """Check before any work that `url` can be written to; return it normalised.
+
+    Raises:
+        ConfigError: The folder cannot be made, the bucket is missing, or the store cannot be reached in time.
+    """
+    place = locate(url, timeout_s=CHECK_TIMEOUT_S)
+    with _store_errors(url, option):
+        if place.is_local:
+            Path(place.path).mkdir(parents=True, exist_ok=True)
+            if not os.access(place.path, os.W_OK):
+                raise ConfigError(f"{option} {url}: this folder cannot be written to; choose another")
+        else:
+            bucket = place.path.split("/", 1)[0]
+            if not place.fs.exists(bucket):
+                raise ConfigError(f"{option} {url}: there is no bucket {bucket!r}; create it or choose another")
+    return place.url
+
+
+@contextmanager
+def _store_errors(url: str, option: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        hint = f" at {s3_endpoint()}" if url.startswith("s3") and s3_endpoint() else ""
+        raise ConfigError(f"{option} {url}: the store{hint} does not answer ({_cause(error)})") from error
+
+
+def exists(url: str) -> bool:
+    """Whether an object or a folder lies at `url`."""
+    place = locate(url)
+    return bool(place.fs.exists(place.path))
+
+
+def list_files(url: str, suffix: str = "") -> list[str]:
+    """URLs of the files directly below `url` that end with `suffix`, sorted; hidden ones (`_`, `.`) left out."""
+    place = locate(url)
+    if not place.fs.exists(place.path):
+        return []
+    found = [path for path in place.fs.ls(place.path, detail=False) if path.endswith(suffix)]
+    prefix = "" if place.is_local else place.url.split("://", 1)[0] + "://"
+    return sorted(prefix + path for path in found if not PurePosixPath(path).name.startswith(("_", ".")))
+
+
+def read_bytes(url: str) -> bytes:
+    """The whole object at `url`."""
+    place = locate(url)
+    return bytes(place.fs.cat_file(place.path))
+
+
+def write_bytes(url: str, body: bytes) -> None:
+    """Write `body` at `url` so that a reader sees all of it or nothing."""
+    place = locate(url)
+    if place.is_local:
+        target = Path(place.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{os.getpid()}")
+        draft.write_bytes(body)
+        draft.replace(target)
+    else:
+        place.fs.pipe_file(place.path, body)
+
+
+def read_json(url: str) -> Any:
+    """The JSON document at `url`."""
+    return json.loads(read_bytes(url))
+
+
+def write_json(url: str, document: Mapping[str, Any]) -> None:
+    """Write `document` as indented JSON."""
+    write_bytes(url, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_table(url: str, columns: list[str] | None = None, filter: Any = None) -> pa.Table:
+    """The Parquet files directly below `url` (or the one file there) as one table.
+
+    Args:
+        url: A folder of Parquet files, or one file.
+        columns: Only these columns.
+        filter: A `pyarrow.dataset` expression that selects rows.
+
+    Raises:
+        ConfigError: No Parquet file is there.
+    """
+    import pyarrow.dataset as dataset
+
+    place = locate(url)
+    files = [place.path] if url.endswith(".parquet") else [locate(file).path for file in list_files(url, ".parquet")]
+    if not files:
+        raise ConfigError(f"{url}: no Parquet files are there; run the stage that writes them first")
+    return dataset.dataset(files, filesystem=place.arrow, format="parquet").to_table(columns=columns, filter=filter)
+
+
+def write_table(url: str, table: pa.Table) -> None:
+    """Write one Parquet file (zstd) so that a reader sees all of it or nothing."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink, compression="zstd")
+    write_bytes(url, sink.getvalue().to_pybytes())
+
+
+def remove(url: str) -> None:
+    """Delete the object or the folder at `url`, if there is one."""
+    place = locate(url)
+    if place.fs.exists(place.path):
+        place.fs.rm(place.path, recursive=True)

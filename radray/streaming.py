@@ -1,0 +1,252 @@
+"""One streaming Ray Data pass from a table to a table, with exactly-once rows.
+
+Ray's `CheckpointConfig` commits a data file and the ids of its rows in two phases; a run killed at any moment and
+started again with the same arguments goes on with the rows that have no result yet. Three things are added to it:
+the checkpoint lies under a key (a digest of everything the rows depend on), so that rows of another configuration
+or bundle are never taken for finished; ids are read back with pyarrow, not by a Ray job of their own; and the row
+count is checked at the end.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as dataset
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext
+from ray.data.checkpoint import CheckpointConfig
+from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
+from ray.data.checkpoint.checkpoint_writer import PENDING_CHECKPOINT_SUFFIX
+from ray.data.expressions import col as ray_column
+
+from radray import cluster, storage
+from radray.errors import ConfigError
+
+ID_COLUMN = "row_id"
+
+
+class _PyarrowCheckpointManager(IdColumnCheckpointManager):
+    """Reads committed ids with pyarrow and lets the checkpoint lie below the data folder."""
+
+    def load_checkpoint(
+        self, data_file_dir: str | None = None, data_file_filesystem: Any = None
+    ) -> tuple[Any, int]:
+        if data_file_dir is not None:
+            self._drop_uncommitted(data_file_dir, data_file_filesystem or self.filesystem)
+        ids = committed_ids(self.checkpoint_path_unwrapped, self.filesystem)
+        if not len(ids):
+            return None, 0
+        return ray.put(ids), ids.nbytes
+
+    def _drop_uncommitted(self, data_dir: str, data_filesystem: Any) -> None:
+        """Delete the data files whose checkpoint is still pending, then the pending checkpoints."""
+        suffix = f"{PENDING_CHECKPOINT_SUFFIX}.parquet"
+        pending = [path for path in _files(self.filesystem, self.checkpoint_path_unwrapped) if path.endswith(suffix)]
+        if not pending:
+            return
+        stems = tuple(path.rsplit("/", 1)[-1].removesuffix(suffix) for path in pending)
+        for path in _files(data_filesystem, data_dir):
+            if path.rsplit("/", 1)[-1].startswith(stems):
+                data_filesystem.delete_file(path)
+        for path in pending:
+            self.filesystem.delete_file(path)
+
+
+def _files(filesystem: Any, folder: str) -> list[str]:
+    from pyarrow.fs import FileSelector, FileType
+
+    entries = filesystem.get_file_info(FileSelector(folder, recursive=False, allow_not_found=True))
+    return [entry.path for entry in entries if entry.type == FileType.File]
+
+
+def committed_ids(folder: str, filesystem: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The sorted ids of all rows committed in the checkpoint `folder`."""
+    suffix = f"{PENDING_CHECKPOINT_SUFFIX}.parquet"
+    files = [path for path in _files(filesystem, folder) if path.endswith(".parquet") and not path.endswith(suffix)]
+    if not files:
+        return np.empty(0, np.int64)
+    ids = dataset.dataset(files, filesystem=filesystem, format="parquet").to_table(columns=[ID_COLUMN])
+    return np.sort(ids.column(ID_COLUMN).to_numpy())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """One pass: every row of `source` through `transform` into `output`."""
+
+    title: str
+    """What the progress line calls it."""
+    source: str
+    """URL of a folder of Parquet files; they must hold `row_id`."""
+    output: str
+    """URL of the folder that gets the Parquet files."""
+    key: str
+    """Digest of all that the rows depend on; names the checkpoint."""
+    transform: Callable[..., Any]
+    """A class: constructed once per worker with `arguments`, called with a table, returns a table with `row_id`."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the transform's constructor."""
+    columns: list[str] | None = None
+    """Columns of the source that the transform needs."""
+    where: tuple[str, str] | None = None
+    """(column, value): only rows of the source where they are equal."""
+    rows_per_block: int = 64
+    """Rows committed together; what a killed run does again at most, for each worker."""
+    gpus_per_worker: float = 0.0
+    """Share of a GPU for each worker."""
+    max_workers: int | None = None
+    """Upper bound of the actor pool; None for half the cluster's logical CPUs."""
+
+
+def run(step: Pass) -> int:
+    """Run `step`; return the number of rows of the source.
+
+    Raises:
+        ConfigError: The output folder holds rows made under another key.
+        RuntimeError: The output does not hold exactly the source's rows (a fault of ours, or of the store).
+    """
+    source, output = storage.locate(step.source), storage.locate(step.output)
+    _refuse_mixture(step, output)
+    cluster.connect()
+    expected = _expected_ids(step)
+    checkpoint = storage.join(output.path, "_checkpoint", step.key)
+    done = np.isin(committed_ids(checkpoint, output.arrow), expected).sum()
+    if done < len(expected):
+        if done:
+            print(f"{step.title}: {done:,} of {len(expected):,} rows are there already, going on", file=sys.stderr)
+        context = DataContext.get_current().copy()
+        context.checkpoint_config = CheckpointConfig(
+            id_column=ID_COLUMN,
+            checkpoint_path=checkpoint,
+            override_filesystem=output.arrow,
+            delete_checkpoint_on_success=False,
+            checkpoint_manager_cls=_PyarrowCheckpointManager,
+        )
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.enable_rich_progress_bars = False
+        with DataContext.current(context):
+            _stream(step, source, output, len(expected), int(done))
+    _verify(step, checkpoint, output, expected)
+    return len(expected)
+
+
+def _refuse_mixture(step: Pass, output: storage.Location) -> None:
+    from pyarrow.fs import FileSelector
+
+    folder = storage.join(output.path, "_checkpoint")
+    entries = output.arrow.get_file_info(FileSelector(folder, recursive=False, allow_not_found=True))
+    if others := [entry.base_name for entry in entries if entry.base_name != step.key]:
+        raise ConfigError(
+            f"--output {step.output} holds rows made with another configuration or input ({others[0]}, now {step.key}); "
+            "choose another folder, or delete this one"
+        )
+
+
+def _expected_ids(step: Pass) -> np.ndarray[Any, np.dtype[np.int64]]:
+    where = None if step.where is None else pc.field(step.where[0]) == step.where[1]
+    ids = storage.read_table(step.source, columns=[ID_COLUMN], filter=where)
+    return np.sort(ids.column(ID_COLUMN).to_numpy())
+
+
+def _stream(step: Pass, source: storage.Location, output: storage.Location, total: int, done: int) -> None:
+    logical = cluster.cpus()
+    share = 1.0 if logical >= 8 else logical / 8
+    workers = max(1, min(int(logical / 2), step.max_workers or sys.maxsize, -(-total // step.rows_per_block)))
+    files = [storage.locate(url).path for url in storage.list_files(source.url, ".parquet")]
+    columns = None if step.columns is None else sorted({*step.columns, ID_COLUMN})
+    counter = _Counter.options(num_cpus=0).remote()  # type: ignore[attr-defined]
+    rows = ray.data.read_parquet(files, filesystem=source.arrow, columns=columns, num_cpus=share)
+    if step.where is not None:
+        rows = rows.filter(expr=ray_column(step.where[0]) == step.where[1])
+    rows = rows.repartition(target_num_rows_per_block=step.rows_per_block).map_batches(
+        _Counted,
+        batch_format="pyarrow",
+        batch_size=None,
+        compute=ActorPoolStrategy(min_size=1, max_size=workers),
+        fn_constructor_kwargs={"transform": step.transform, "arguments": step.arguments, "counter": counter},
+        num_cpus=share,
+        num_gpus=step.gpus_per_worker or None,
+    )
+    with _ProgressLine(step.title, counter, total, done):
+        rows.write_parquet(output.path, filesystem=output.arrow, ray_remote_args={"num_cpus": share})
+
+
+def _verify(step: Pass, checkpoint: str, output: storage.Location, expected: np.ndarray[Any, Any]) -> None:
+    committed = committed_ids(checkpoint, output.arrow)
+    if not np.array_equal(committed, expected):
+        missing = np.setdiff1d(expected, committed).size
+        raise RuntimeError(f"{step.title}: {missing} of {len(expected)} rows have no result in {step.output}")
+
+
+@ray.remote
+class _Counter:
+    """Rows that went through the transform in this run (at least once each)."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def add(self, rows: int) -> None:
+        self.rows += rows
+
+    def total(self) -> int:
+        return self.rows
+
+
+class _Counted:
+    def __init__(self, transform: Callable[..., Any], arguments: dict[str, Any], counter: Any) -> None:
+        self._transform = transform(**arguments)
+        self._counter = counter
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        result = self._transform(rows)
+        if result.num_rows != rows.num_rows:
+            raise RuntimeError(f"{rows.num_rows} rows went in, {result.num_rows} came out")
+        self._counter.add.remote(rows.num_rows)
+        return result
+
+
+class _ProgressLine:
+    """Prints rows, rate and time to go to standard error every few seconds."""
+
+    def __init__(self, title: str, counter: Any, total: int, done: int, every_s: float = 5.0) -> None:
+        self._title, self._counter, self._total, self._done, self._every_s = title, counter, total, done, every_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._started = time.monotonic()
+        self._thread.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if exc[0] is None:
+            self._print(final=True)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self._print()
+
+    def _print(self, final: bool = False) -> None:
+        fresh = ray.get(self._counter.total.remote())
+        seconds = time.monotonic() - self._started
+        rate = fresh / seconds
+        left = max(0, self._total - self._done - fresh) / rate if rate else float("inf")
+        ahead = f"in {seconds:.0f} s" if final else f"ETA {left:.0f} s" if rate else "starting"
+        rows = self._total if final else min(self._total, self._done + fresh)
+        print(f"{self._title}: {rows:,} of {self._total:,} rows · {rate:.1f} rows/s · {ahead}", file=sys.stderr, flush=True)
+
+
+def count_by(table: pa.Table, column: str) -> dict[str, int]:
+    """How often each value of `column` stands in `table`, most frequent first; nulls left out."""
+    counts = pc.value_counts(pc.drop_null(table.column(column))).to_pylist()
+    return {str(item["values"]): item["counts"] for item in sorted(counts, key=lambda item: -item["counts"])}

@@ -1,0 +1,118 @@
+"""The schemas of the tables between stages. `uri` is the key everywhere: the object's URL, unique by construction.
+
+Every row also carries `row_id`, a signed 64-bit hash of `uri` (first 8 bytes of its BLAKE2b digest): the id that
+Ray's checkpoint filters on, small enough that a shard of a million objects costs 8 MB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("row_id", pa.int64()),
+        ("size", pa.int64()),
+        ("etag", pa.string()),
+        ("modified", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""The listing of an archive."""
+
+FACTS = [
+    pa.field("uri", pa.string()),
+    pa.field("row_id", pa.int64()),
+    pa.field("etag", pa.string()),
+    pa.field("size", pa.int64()),
+    pa.field("modified", pa.timestamp("us", tz="UTC")),
+    pa.field("label", pa.string()),
+    pa.field("label_source", pa.string()),
+    pa.field("protocol_term", pa.string()),
+    pa.field("modality", pa.string()),
+    pa.field("sop_class_uid", pa.string()),
+    pa.field("sop_instance_uid", pa.string()),
+    pa.field("study_instance_uid", pa.string()),
+    pa.field("series_instance_uid", pa.string()),
+    pa.field("patient", pa.string()),
+    pa.field("body_part_examined", pa.string()),
+    pa.field("anatomic_region_code", pa.string()),
+    pa.field("view_position", pa.string()),
+    pa.field("laterality", pa.string()),
+    pa.field("image_type", pa.string()),
+    pa.field("photometric", pa.string()),
+    pa.field("transfer_syntax", pa.string()),
+    pa.field("rows", pa.int32()),
+    pa.field("columns", pa.int32()),
+    pa.field("frames", pa.int32()),
+    pa.field("bits_stored", pa.int16()),
+    pa.field("burned_in_annotation", pa.bool_()),
+    pa.field("manufacturer", pa.string()),
+    pa.field("model", pa.string()),
+    pa.field("station", pa.string()),
+    pa.field("study_year", pa.int16()),
+    pa.field("sex", pa.string()),
+    pa.field("age_decade", pa.int16()),
+]
+"""Header facts of one object; strings are null where the header says nothing."""
+
+OUTCOME = [
+    pa.field("status", pa.string()),
+    pa.field("reason", pa.string()),
+    pa.field("message", pa.string()),
+]
+"""What became of the object: `radray.errors.Status`, `radray.errors.Reason` or null, and a message without identity."""
+
+INDEX_SCHEMA = pa.schema(FACTS + OUTCOME)
+"""`index/`: one row an object of the archive."""
+
+IMAGES_SCHEMA = pa.schema(
+    [
+        *FACTS,
+        *OUTCOME,
+        pa.field("content_hash", pa.string()),
+        pa.field("image", pa.binary()),
+        pa.field("side_px", pa.int16()),
+        pa.field("crop_box", pa.list_(pa.float32(), 4)),
+        pa.field("angle_deg", pa.float32()),
+        pa.field("flags", pa.list_(pa.string())),
+        pa.field("perceptual_hash", pa.int64()),
+        pa.field("split", pa.string()),
+    ]
+)
+"""`images/`: one row a radiograph of the index (status ok there); without image where it gave none (quarantine).
+
+`image` holds side_px × side_px uint8 grey values, row by row, bone bright (MONOCHROME2 sense), null where status is
+not ok. `crop_box` is (left, top, right, bottom) in fractions of the stored image's columns and rows; `split` is train,
+validation or test.
+"""
+
+
+def row_id(uri: str) -> int:
+    """The signed 64-bit key of an object's URL (BLAKE2b, first 8 bytes, big endian)."""
+    return int.from_bytes(hashlib.blake2b(uri.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def predictions_schema(classes: int) -> pa.Schema:
+    """The schema of `predictions/` for a bundle of `classes` regions (probabilities in bundle order)."""
+    return pa.schema(
+        [
+            ("uri", pa.string()),
+            ("row_id", pa.int64()),
+            *OUTCOME,
+            ("region", pa.string()),
+            ("code", pa.string()),
+            ("confidence", pa.float32()),
+            ("abstained", pa.bool_()),
+            ("ood_score", pa.float32()),
+            ("probabilities", pa.list_(pa.float32(), classes)),
+            ("member_regions", pa.map_(pa.string(), pa.string())),
+            ("header_label", pa.string()),
+            ("agrees", pa.bool_()),
+            ("patient", pa.string()),
+            ("station", pa.string()),
+            ("bundle", pa.string()),
+            ("radray_version", pa.string()),
+        ]
+    )
