@@ -1,0 +1,157 @@
+"""The clean stage: every radiograph of an index is fetched, decoded and cleaned in one streaming pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from radray import storage, streaming
+from radray.archive import fetch
+from radray.cleaning.config import CleaningConfig
+from radray.errors import ConfigError, ObjectError, Reason, Status
+from radray.images.config import CleanConfig
+from radray.images.copies import mark_copies
+from radray.images.prepare import prepare_image, quarantine
+from radray.images.reading import save_cleaning
+from radray.images.sheets import contact_sheet
+from radray.images.split import SPLITS, assign_splits
+from radray.tables import FACTS, IMAGES_SCHEMA
+from radray.version import __version__
+
+_FETCHES = 8
+"""Objects a worker fetches at the same time."""
+
+
+def run_clean(config: CleanConfig) -> dict[str, Any]:
+    """Run the stage; return its summary.
+
+    Raises:
+        ConfigError: The index holds no radiograph, or the output holds another run's rows.
+    """
+    ids, splits = _splits(config)
+    settings = {"cleaning": dataclasses.asdict(config.cleaning), "version": __version__}
+    key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8)
+    key.update(ids.tobytes() + splits.tobytes())
+    rows_in = streaming.run(
+        streaming.Pass(
+            title="clean",
+            source=config.index,
+            output=config.output,
+            key=key.hexdigest(),
+            transform=CleanRows,
+            arguments={"cleaning": config.cleaning, "ids": ids, "splits": splits},
+            columns=[field.name for field in FACTS],
+            where=("status", Status.OK.value),
+            rows_per_block=config.rows_per_block,
+        )
+    )
+    if config.mark_copies:
+        mark_copies(config.output)
+    save_cleaning(config.output, config.cleaning)
+    if config.sheet_images:
+        _write_sheets(config)
+    return summarise(config.output, rows_in)
+
+
+def _splits(config: CleanConfig) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """The sorted row ids of the index's radiographs, and each one's split as a position in `SPLITS`."""
+    facts = storage.read_table(
+        config.index,
+        columns=["row_id", "uri", "patient", "study_instance_uid", "label"],
+        filter=pc.field("status") == Status.OK.value,
+    )
+    if not facts.num_rows:
+        raise ConfigError(f"--index {config.index}: it holds no radiograph; look at its summary's by_reason")
+    # Without a PatientID the study is the patient, and without that the object.
+    patients = pc.coalesce(facts["patient"], facts["study_instance_uid"], facts["uri"]).to_pylist()
+    splits = assign_splits(
+        patients,
+        facts["label"].to_pylist(),
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+        seed=config.seed,
+    )
+    ids = facts["row_id"].to_numpy()
+    order = np.argsort(ids)
+    return ids[order], np.array([SPLITS.index(split) for split in splits], np.uint8)[order]
+
+
+class CleanRows:
+    """Index rows to image rows: one transform a worker."""
+
+    def __init__(self, cleaning: CleaningConfig, ids: npt.NDArray[np.int64], splits: npt.NDArray[np.uint8]) -> None:
+        """Keep the configuration and the split of every row (9 bytes each)."""
+        cv2.setNumThreads(1)
+        self._cleaning, self._ids, self._splits = cleaning, ids, splits
+        self._fetchers = ThreadPoolExecutor(_FETCHES)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """Facts of some radiographs to rows of `IMAGES_SCHEMA`, in the same order."""
+        facts = rows.select([field.name for field in FACTS]).to_pylist()
+        places = np.searchsorted(self._ids, rows["row_id"].to_numpy())
+        bodies = self._fetchers.map(_fetch, (row["uri"] for row in facts))
+        made = []
+        for row, body, place in zip(facts, bodies, places, strict=True):
+            if isinstance(body, ObjectError):
+                image = quarantine(body.reason, body.message)
+            else:
+                image = prepare_image(body, self._cleaning, burned_in=row["burned_in_annotation"])
+            made.append({**row, **image, "split": SPLITS[self._splits[place]]})
+        return pa.Table.from_pylist(made, schema=IMAGES_SCHEMA)
+
+
+def _fetch(uri: str) -> bytes | ObjectError:
+    try:
+        return fetch(uri)
+    except ObjectError as error:
+        return error
+
+
+def summarise(url: str, rows_in: int) -> dict[str, Any]:
+    """Counts of an images table: by status, reason, split, region and flag."""
+    table = storage.read_table(url, columns=["status", "reason", "split", "label", "flags"])
+    usable = table.filter(pc.equal(table["status"], Status.OK.value))
+    flags: Counter[str] = Counter(pc.list_flatten(usable["flags"]).to_pylist())
+    return {
+        "rows_in": rows_in,
+        "rows_out": table.num_rows,
+        "by_status": streaming.count_by(table, "status"),
+        "by_reason": streaming.count_by(table, "reason"),
+        "by_split": streaming.count_by(usable, "split"),
+        "by_label": streaming.count_by(usable, "label"),
+        "by_flag": dict(flags.most_common()),
+    }
+
+
+def _write_sheets(config: CleanConfig) -> None:
+    """One sheet of cleaned examples and one for each reason whose objects still show something.
+
+    Objects set aside are cleaned with the loosest rules and the stronger text mask, for sheets are shown.
+    """
+    table = storage.read_table(config.output, columns=["uri", "row_id", "status", "reason"])
+    table = table.sort_by("row_id")
+    usable = table.filter(pc.equal(table["status"], Status.OK.value))["row_id"][: config.sheet_images]
+    side = config.cleaning.side_px
+    kept = storage.read_table(config.output, columns=["image"], filter=pc.field("row_id").isin(usable.to_pylist()))
+    examples = [np.frombuffer(pixels, np.uint8).reshape(side, side) for pixels in kept["image"].to_pylist()]
+    if examples:
+        storage.write_bytes(storage.join(config.output, "sheets", "cleaned.png"), contact_sheet(examples))
+    loose = dataclasses.replace(config.cleaning, min_contrast=0.0, min_shape_px=1, max_aspect=100.0)
+    for reason in (Reason.ODD_SHAPE, Reason.BLANK_IMAGE, Reason.EXACT_COPY):
+        uris = table.filter(pc.equal(table["reason"], reason.value))["uri"][: config.sheet_images].to_pylist()
+        images = []
+        for body in map(_fetch, uris):
+            if isinstance(body, bytes) and (pixels := prepare_image(body, loose, burned_in=True)["image"]):
+                images.append(np.frombuffer(pixels, np.uint8).reshape(side, side))
+        if images:
+            storage.write_bytes(storage.join(config.output, "sheets", f"{reason.value}.png"), contact_sheet(images))

@@ -1,0 +1,64 @@
+"""Configuration of the clean stage (imports neither Ray nor torch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from radray import storage
+from radray.cleaning.config import CleaningConfig
+from radray.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanConfig:
+    """Fetch, decode and clean every radiograph of an index: index and archive → images."""
+
+    index: str
+    """URL of the index, as written by jobs/index.py."""
+    output: str
+    """URL of the folder that gets the images table."""
+    cleaning: Annotated[CleaningConfig, tyro.conf.arg(prefix_name=False)] = field(default_factory=CleaningConfig)
+    """The cleaning steps."""
+    test_fraction: float = 0.2
+    """Share of the patients of each region that go to the test split (0 to 0.9)."""
+    validation_fraction: float = 0.2
+    """Share of the other patients that go to the validation split (0 to 0.9)."""
+    seed: int = 0
+    """Seed of the split."""
+    mark_copies: bool = True
+    """Set aside exact copies (same pixels); the first by URL stays."""
+    rows_per_block: int = 64
+    """Radiographs committed together; what a killed run does again at most, for each worker (1 to 4096)."""
+    sheet_images: int = 64
+    """Images on each contact sheet; 0 writes none (0 to 400)."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ConfigError: If a value lies outside its range.
+        """
+        for name, low, high in (
+            ("test_fraction", 0, 0.9),
+            ("validation_fraction", 0, 0.9),
+            ("rows_per_block", 1, 4096),
+            ("sheet_images", 0, 400),
+        ):
+            given = getattr(self, name)
+            if not low <= given <= high:
+                option = name.replace("_", "-")
+                raise ConfigError(f"--{option} is {given}; set a number from {low} to {high}")
+
+    def check(self) -> None:
+        """Look at the URLs before any work.
+
+        Raises:
+            ConfigError: No index there, or the output cannot be written.
+        """
+        storage.check_input(self.index, "--index")
+        if not storage.list_files(self.index, ".parquet"):
+            raise ConfigError(f"--index {self.index}: no Parquet files are there; run jobs/index.py first")
+        storage.check_output(self.output, "--output")

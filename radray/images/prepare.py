@@ -1,0 +1,63 @@
+"""From a DICOM object's bytes to the image columns of the images table: the one way for clean, score and serve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from radray.cleaning.clean import clean
+from radray.cleaning.config import CleaningConfig
+from radray.dicom.pixels import PixelLimits, decode
+from radray.errors import ObjectError, Reason, Status
+from radray.images.hashing import hash_pixels, perceptual_hash
+
+NO_IMAGE: dict[str, Any] = {
+    "content_hash": None,
+    "image": None,
+    "side_px": None,
+    "crop_box": None,
+    "angle_deg": None,
+    "flags": None,
+    "perceptual_hash": None,
+}
+"""Image columns of a row without image."""
+
+
+def prepare_image(
+    body: bytes, cleaning: CleaningConfig, *, limits: PixelLimits | None = None, burned_in: bool | None = None
+) -> dict[str, Any]:
+    """Decode and clean one object.
+
+    Args:
+        body: The whole DICOM object.
+        cleaning: What to do.
+        limits: Limits of the decoder; None for its defaults.
+        burned_in: True forces the stronger text mask whatever the header says.
+
+    Returns:
+        `status`, `reason`, `message` and the image columns of `IMAGES_SCHEMA`; `image` is bytes of side × side grey
+        values. An object that cannot be used has nulls and a reason; nothing is raised for it.
+    """
+    content_hash = None
+    try:
+        pixels = decode(body, side_px=cleaning.working_px, limits=limits or PixelLimits())
+        content_hash = hash_pixels(pixels.grey, pixels.source_rows, pixels.source_columns)
+        cleaned = clean(pixels.grey, cleaning, burned_in=True if burned_in else pixels.burned_in)
+    except ObjectError as error:
+        return {**quarantine(error.reason, error.message), "content_hash": content_hash}
+    return {
+        "status": Status.OK.value,
+        "reason": None,
+        "message": None,
+        "content_hash": content_hash,
+        "image": cleaned.image.tobytes(),
+        "side_px": cleaning.side_px,
+        "crop_box": list(cleaned.crop_box),
+        "angle_deg": cleaned.angle_deg,
+        "flags": list(cleaned.flags),
+        "perceptual_hash": perceptual_hash(cleaned.image),
+    }
+
+
+def quarantine(reason: Reason, message: str = "") -> dict[str, Any]:
+    """The columns of a row without image, and why."""
+    return {"status": reason.status.value, "reason": reason.value, "message": message or None, **NO_IMAGE}

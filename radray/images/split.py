@@ -1,0 +1,93 @@
+"""Splits and folds by patient, stratified by region: a patient never stands on two sides.
+
+As in Langer et al. (arXiv 2412.15967): 20 % of the patients test, 20 % of the rest validation; a patient with
+several regions counts under the one that is rarest in the whole table. Patients without any label form a stratum of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLITS = (TRAIN, VALIDATION, TEST)
+
+
+def assign_splits(
+    patients: Sequence[str],
+    regions: Sequence[str | None],
+    *,
+    test_fraction: float = 0.2,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+) -> list[str]:
+    """Assign each row to train, validation or test.
+
+    Args:
+        patients: Patient of each row.
+        regions: Region label of each row, None where there is none.
+        test_fraction: Share of each stratum's patients that go to test (at least one of three or more).
+        validation_fraction: Share of the rest that goes to validation (at least one of three or more).
+        seed: Other seeds draw other patients.
+
+    Returns:
+        The split of each row. The order of the rows does not matter.
+    """
+    side: dict[str, str] = {}
+    for members in _strata(patients, regions, seed).values():
+        tests = _share(len(members), len(members), test_fraction)
+        validations = _share(len(members), len(members) - tests, validation_fraction)
+        for place, patient in enumerate(members):
+            side[patient] = TEST if place < tests else VALIDATION if place < tests + validations else TRAIN
+    return [side[patient] for patient in patients]
+
+
+def _share(patients: int, available: int, fraction: float) -> int:
+    if fraction == 0 or patients < 3:
+        return 0
+    return max(1, round(available * fraction))
+
+
+def assign_folds(
+    patients: Sequence[str], regions: Sequence[str | None], folds: int, seed: int = 0
+) -> npt.NDArray[np.int64]:
+    """Assign each row to one of `folds` folds, 0 to folds − 1, each patient wholly to one.
+
+    Each stratum's patients are dealt round; every stratum starts where the last one stopped, so that folds stay even.
+
+    Args:
+        patients: Patient of each row.
+        regions: Region label of each row, None where there is none.
+        folds: Number of folds, 2 or more.
+        seed: Other seeds deal otherwise.
+
+    Raises:
+        ValueError: Fewer than two folds.
+    """
+    if folds < 2:
+        raise ValueError(f"{folds} folds; two are the least")
+    fold: dict[str, int] = {}
+    for members in _strata(patients, regions, seed).values():
+        for patient in members:
+            fold[patient] = len(fold) % folds
+    return np.array([fold[patient] for patient in patients], np.int64)
+
+
+def _strata(patients: Sequence[str], regions: Sequence[str | None], seed: int) -> dict[str, list[str]]:
+    """Patients by their rarest region ("" for none), each stratum in a random order that the seed fixes."""
+    frequency = Counter(region for region in regions if region)
+    held: dict[str, set[str]] = defaultdict(set)
+    for patient, region in zip(patients, regions, strict=True):
+        held[patient].update([region] if region else [])
+    strata: dict[str, list[str]] = defaultdict(list)
+    for patient, own in held.items():
+        strata[min(own, key=lambda region: (frequency[region], region)) if own else ""].append(patient)
+    return {stratum: sorted(strata[stratum], key=lambda patient: _draw(seed, patient)) for stratum in sorted(strata)}
+
+
+def _draw(seed: int, patient: str) -> tuple[bytes, str]:
+    return hashlib.blake2b(f"{seed}/{patient}".encode(), digest_size=8).digest(), patient
