@@ -1,0 +1,123 @@
+"""A run folder: what pre-training leaves for the stages after it.
+
+    runs/<method>/
+      run.json               method, backbone, side_px, seed, regions, label budget, configuration, digest
+      backbone.safetensors   weights of `Backbone`
+      head.safetensors       linear head of the supervised method (weight [regions, dimension], bias [regions])
+      metrics.jsonl          one line a logged step
+      checkpoints/           to go on from; not needed afterwards
+      budgets/<budget>-seed<k>/   the same layout, trained with fewer labels (supervised and SupCon only)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from radray import storage
+from radray.errors import ConfigError
+from radray.pretrain.backbone import Backbone
+from radray.version import __version__
+
+FORMAT = 1
+"""Version of the run folder's layout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run, loaded."""
+
+    url: str
+    method: str
+    """simclr, byol, supcon or supervised."""
+    side_px: int
+    """Side of the images it was trained on."""
+    backbone: Backbone
+    head: dict[str, Tensor] | None
+    """`weight` and `bias` of the supervised method's own linear head, rows in the order of `regions`."""
+    regions: tuple[str, ...]
+    """Class order at training time."""
+    budget: str
+    """Labels it saw: `none`, `all`, `5` (a region) or `1%`."""
+    seed: int
+    digest: str
+    """BLAKE2b of the weights; the key of everything computed from them."""
+    document: dict[str, Any]
+    """The whole run.json."""
+
+
+def save_run(url: str, backbone: Backbone, head: dict[str, Tensor] | None, document: dict[str, Any]) -> str:
+    """Write a run folder; return the digest of its weights.
+
+    Args:
+        url: The folder.
+        backbone: Trained network, on any device.
+        head: Supervised head, or None.
+        document: method, side_px, seed, regions, budget and whatever else explains the run.
+    """
+    weights = save({name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()})
+    digest = hashlib.blake2b(weights, digest_size=16)
+    storage.write_bytes(storage.join(url, "backbone.safetensors"), weights)
+    if head is not None:
+        head_bytes = save({name: value.detach().cpu().contiguous() for name, value in head.items()})
+        digest.update(head_bytes)
+        storage.write_bytes(storage.join(url, "head.safetensors"), head_bytes)
+    record = {
+        "format": FORMAT,
+        "radray_version": __version__,
+        "backbone": backbone.name,
+        "digest": digest.hexdigest(),
+        "has_head": head is not None,
+        **document,
+    }
+    storage.write_json(storage.join(url, "run.json"), record)
+    return digest.hexdigest()
+
+
+def load_run(url: str) -> Run:
+    """Read a run folder.
+
+    Raises:
+        ConfigError: No finished run is there, its format is another, or its weights are damaged.
+    """
+    place = storage.join(url, "run.json")
+    if not storage.exists(place):
+        raise ConfigError(f"{url}: no finished run is there (run.json is missing); run jobs/pretrain.py to its end")
+    document = storage.read_json(place)
+    if document.get("format") != FORMAT:
+        raise ConfigError(f"{url}: run format {document.get('format')} is not {FORMAT}; train it again with this version")
+    weights = storage.read_bytes(storage.join(url, "backbone.safetensors"))
+    digest = hashlib.blake2b(weights, digest_size=16)
+    head: dict[str, Tensor] | None = None
+    if document["has_head"]:
+        head_bytes = storage.read_bytes(storage.join(url, "head.safetensors"))
+        digest.update(head_bytes)
+        head = load(head_bytes)
+    if digest.hexdigest() != document["digest"]:
+        raise ConfigError(f"{url}: the weights do not match run.json's digest; the run is damaged, train it again")
+    backbone = Backbone(document["backbone"])
+    backbone.load_state_dict(load(weights))
+    backbone.eval().to(memory_format=torch.channels_last)
+    return Run(
+        url=url,
+        method=document["method"],
+        side_px=document["side_px"],
+        backbone=backbone,
+        head=head,
+        regions=tuple(document["regions"]),
+        budget=document["budget"],
+        seed=document["seed"],
+        digest=document["digest"],
+        document=document,
+    )
+
+
+def budget_runs(url: str) -> list[str]:
+    """URLs of the few-label runs below a run folder, sorted."""
+    folder = storage.join(url, "budgets")
+    return [place for place in storage.list_files(folder) if storage.exists(storage.join(place, "run.json"))]
