@@ -175,6 +175,12 @@ def _arrow_filesystem(scheme: str) -> pyarrow.fs.FileSystem:
     return arrow_fs.S3FileSystem(**options)
 
 
+def forget_filesystems() -> None:
+    """Build file systems anew at their next use: for a process that changes the environment named above."""
+    _fsspec_filesystem.cache_clear()
+    _arrow_filesystem.cache_clear()
+
+
 def _cause(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text and text[0] else type(error).__name__
