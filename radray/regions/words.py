@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
 
@@ -20,10 +21,8 @@ def tokens(text: str) -> list[str]:
     by `?` or U+FFFD stays as `?`.
     """
     if _MOJIBAKE.search(text):
-        try:
+        with contextlib.suppress(UnicodeError):
             text = text.encode("latin-1").decode("utf-8")
-        except UnicodeError:
-            pass
     text = _CAMEL.sub(" ", unicodedata.normalize("NFC", text)).casefold().replace("\ufffd", _BROKEN)
     return _TOKEN.findall(_without_accents(text))
 

@@ -1,0 +1,146 @@
+"""The parent's side of the decoding child: started on first use, kept, replaced after a crash or a hang."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import radray
+from radray.dicom.decode_child import HEAD
+from radray.dicom.samples import FrameSpec, SmallFrame
+from radray.errors import ObjectError, Reason
+
+_START_TIMEOUT_S = 120.0
+"""The child imports its codecs first; on a busy machine that takes a while."""
+
+
+class DecodingChild:
+    """One child process. Not shared between processes; calls from several threads wait for one another.
+
+    Args:
+        memory_bytes: Most address space of the child.
+    """
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes = memory_bytes
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def decode(self, frame: bytes, spec: FrameSpec, timeout_s: float) -> SmallFrame:
+        """Decode one compressed frame.
+
+        Raises:
+            ObjectError: CORRUPT_PIXELS, TOO_LARGE (memory limit), DECODER_CRASHED or DECODE_TIMEOUT.
+        """
+        with self._lock:
+            pipes = self._running()
+            try:
+                self._write(pipes, asdict(spec), frame, time.monotonic() + timeout_s)
+                document, body = self._read(pipes, time.monotonic() + timeout_s)
+            except TimeoutError:
+                self._end()
+                raise ObjectError(Reason.DECODE_TIMEOUT, f"{spec.codec}: no image after {timeout_s:g} s") from None
+            except OSError:
+                code = self._end()
+                raise ObjectError(Reason.DECODER_CRASHED, f"{spec.codec}: the decoder died (exit {code})") from None
+        if error := document.get("error"):
+            reason = Reason.TOO_LARGE if error == "MemoryError" else Reason.CORRUPT_PIXELS
+            raise ObjectError(reason, f"{spec.codec}: the decoder refused the frame ({error})")
+        values = np.frombuffer(body, np.float32).reshape(document["shape"])
+        rows, columns = document["source"]
+        return SmallFrame(
+            values=values, is_luminance=document["is_luminance"], source_rows=rows, source_columns=columns
+        )
+
+    def close(self) -> None:
+        """End the child."""
+        with self._lock:
+            self._end()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._owner != os.getpid():  # after a fork the pipes belong to the other process
+            self._process = None
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._start()
+            self._owner = os.getpid()
+        return self._process
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        root = str(Path(radray.__file__).parents[1])
+        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "radray.dicom.decode_child", str(self._memory_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            bufsize=0,
+        )
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)
+        try:
+            self._read(process, time.monotonic() + _START_TIMEOUT_S)
+        except OSError as error:
+            process.kill()
+            raise RuntimeError(f"the decoding child does not start (exit {process.wait()})") from error
+        return process
+
+    def _end(self) -> int | None:
+        process, self._process = self._process, None
+        if process is None or self._owner != os.getpid():
+            return None
+        died_of = process.poll()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        process.kill()
+        code = process.wait()
+        return died_of if died_of is not None else code
+
+    @staticmethod
+    def _write(process: subprocess.Popen[bytes], document: dict[str, Any], body: bytes, deadline: float) -> None:
+        assert process.stdin is not None
+        pipe = process.stdin.fileno()
+        text = json.dumps(document).encode()
+        for part in (HEAD.pack(len(text), len(body)) + text, body):
+            rest = memoryview(part)
+            while rest:
+                _wait(pipe, select.POLLOUT, deadline)
+                rest = rest[os.write(pipe, rest) :]
+
+    @staticmethod
+    def _read(process: subprocess.Popen[bytes], deadline: float) -> tuple[dict[str, Any], bytes]:
+        assert process.stdout is not None
+        pipe = process.stdout.fileno()
+        text, body = HEAD.unpack(_read_exactly(pipe, HEAD.size, deadline))
+        document: dict[str, Any] = json.loads(_read_exactly(pipe, text, deadline))
+        return document, _read_exactly(pipe, body, deadline)
+
+
+def _read_exactly(pipe: int, size: int, deadline: float) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        _wait(pipe, select.POLLIN, deadline)
+        part = os.read(pipe, min(size - len(parts), 1 << 20))
+        if not part:
+            raise BrokenPipeError
+        parts += part
+    return bytes(parts)
+
+
+def _wait(pipe: int, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(pipe, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise TimeoutError

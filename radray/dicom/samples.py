@@ -1,0 +1,177 @@
+"""Stored samples of one frame to a small image of their values (numpy and OpenCV only: the decoding child uses it too)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSpec:
+    """How to read the samples of a frame (PS3.3 C.7.6.3, Image Pixel)."""
+
+    codec: str
+    """`none`, or a value of `syntaxes.CODECS`."""
+    rows: int
+    columns: int
+    samples: int
+    """Samples per Pixel: 1 or 3."""
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    photometric: str
+    planar: bool
+    """Whether the colour planes follow one another."""
+    big_endian: bool
+    padding: tuple[int, int] | None
+    """Lowest and highest Pixel Padding Value (0028,0120), (0028,0121)."""
+    bright_is_low: bool
+    """Whether low values are shown bright (MONOCHROME1): padding is filled with the dark end."""
+    palette: tuple[int, tuple[float, ...]] | None
+    """First value mapped and the luminance (0–1) of each entry, for PALETTE COLOR."""
+    side_px: int
+    """Long side wanted, in pixels."""
+    pixel_height: float
+    """Height of a pixel in pixel widths (Pixel Aspect Ratio)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallFrame:
+    """Stored values (or luminance 0–1 where `is_luminance`) at the size wanted."""
+
+    values: Float
+    is_luminance: bool
+    source_rows: int
+    source_columns: int
+
+
+def frame_bytes(spec: FrameSpec) -> int:
+    """Bytes of one uncompressed frame (PS3.5 8.1.1)."""
+    if spec.photometric == "YBR_FULL_422" and spec.codec == "none":
+        return spec.rows * spec.columns * 2 * spec.bits_allocated // 8
+    return (spec.rows * spec.columns * spec.samples * spec.bits_allocated + 7) // 8
+
+
+def read_uncompressed(buffer: memoryview | bytes, spec: FrameSpec, *, swapped_bytes: bool = False) -> npt.NDArray[np.generic]:
+    """The frame as stored: `[rows, columns]`, or `[rows, columns, 3]` for colour; a view of `buffer` where possible.
+
+    Args:
+        buffer: At least `frame_bytes(spec)` bytes.
+        spec: How to read them.
+        swapped_bytes: 8-bit samples that a big-endian writer stored as 16-bit words (OW).
+    """
+    shape = (spec.rows, spec.columns)
+    if spec.bits_allocated == 1:
+        bits = np.unpackbits(np.frombuffer(buffer, np.uint8, frame_bytes(spec)), bitorder="little")
+        return bits[: spec.rows * spec.columns].reshape(shape)
+    order = ">" if spec.big_endian else "<"
+    kind = np.dtype(f"{order}u{spec.bits_allocated // 8}")
+    if swapped_bytes and spec.bits_allocated == 8:
+        count = frame_bytes(spec)
+        flat = np.frombuffer(buffer, np.uint8, count + count % 2).reshape(-1, 2)[:, ::-1].reshape(-1)[:count]
+    else:
+        flat = np.frombuffer(buffer, kind, frame_bytes(spec) // kind.itemsize)
+    flat = flat.astype(kind.newbyteorder("="), copy=False)
+    if spec.photometric == "YBR_FULL_422":
+        return flat.reshape(-1, 4)[:, :2].reshape(shape)
+    if spec.samples == 1:
+        return flat.reshape(shape)
+    if spec.planar:
+        return np.moveaxis(flat.reshape(spec.samples, *shape), 0, -1)
+    return flat.reshape(*shape, spec.samples)
+
+
+def small_frame(stored: npt.NDArray[np.generic], spec: FrameSpec, *, reduced_by: int = 0) -> SmallFrame:
+    """Values of `stored` at the size wanted.
+
+    Args:
+        stored: `[rows, columns]` or `[rows, columns, samples]`, unsigned as decoded (or signed).
+        spec: How to read them.
+        reduced_by: How often a wavelet codec has halved the frame already.
+    """
+    rows, columns = (spec.rows, spec.columns) if reduced_by else (stored.shape[0], stored.shape[1])
+    luminance = spec.palette is not None or spec.samples > 1
+    values = _luminance(stored, spec) if luminance else _monochrome(stored, spec)
+    if reduced_by:
+        values = _centre_phase(values, reduced_by)
+    return SmallFrame(
+        values=_shrink(values, rows, columns, spec), is_luminance=luminance, source_rows=rows, source_columns=columns
+    )
+
+
+def _monochrome(stored: npt.NDArray[np.generic], spec: FrameSpec) -> npt.NDArray[np.generic]:
+    values = _unpack(stored if stored.ndim == 2 else stored[..., 0], spec)
+    if spec.padding is None:
+        return values
+    low, high = spec.padding
+    outside = (values >= low) & (values <= high)
+    if not outside.any() or outside.all():
+        return values
+    inside = values[~outside]
+    filled = values.copy()
+    filled[outside] = inside.max() if spec.bright_is_low else inside.min()
+    return filled
+
+
+def _unpack(stored: npt.NDArray[np.generic], spec: FrameSpec) -> npt.NDArray[np.generic]:
+    """Drop what lies outside the stored bits (overlays, PS3.5 8.1.1) and restore the sign."""
+    if stored.dtype.kind == "f" or spec.bits_allocated == 1 or stored.dtype.kind == "i":
+        return stored
+    width = stored.dtype.itemsize * 8
+    if spec.bits_stored >= width:
+        return stored.view(stored.dtype.str.replace("u", "i")) if spec.signed else stored
+    shift = spec.high_bit + 1 - spec.bits_stored
+    raw = stored.astype(np.uint32 if width > 16 else np.uint16)
+    if 0 < shift < 16:
+        raw >>= shift
+    raw &= (1 << spec.bits_stored) - 1
+    if not spec.signed:
+        return raw
+    sign = 1 << (spec.bits_stored - 1)
+    signed: npt.NDArray[np.generic] = (raw.astype(np.int32) ^ sign) - sign
+    return signed
+
+
+def _luminance(stored: npt.NDArray[np.generic], spec: FrameSpec) -> Float:
+    """Brightness 0–1: palettes looked up, RGB weighted (ITU-R BT.601), YBR by its Y."""
+    if spec.palette is not None:
+        first, table = spec.palette
+        index = _unpack(stored if stored.ndim == 2 else stored[..., 0], spec).astype(np.int64) - first
+        return np.asarray(table, np.float32)[np.clip(index, 0, len(table) - 1)]
+    top = np.float32((1 << min(spec.bits_stored, 8 * stored.dtype.itemsize)) - 1)
+    if stored.ndim == 2:
+        return stored.astype(np.float32) / top
+    if spec.photometric.startswith("YBR"):
+        return stored[..., 0].astype(np.float32) / top
+    weights = np.asarray([0.299, 0.587, 0.114], np.float32) / top
+    return (stored[..., :3].astype(np.float32) @ weights).astype(np.float32)
+
+
+def _centre_phase(values: npt.NDArray[np.generic], reduced_by: int) -> Float:
+    """Move a wavelet-reduced image so that a pixel stands for the middle of the block it covers.
+
+    Sample i of a frame halved r times lies at full pixel 2^r·i; the middle of its block is (2^r − 1)/2 further.
+    """
+    shift = 0.5 * (1 - 0.5**reduced_by)
+    image = values.astype(np.float32)
+    kernel = np.asarray([0.0, 1 - shift, shift], np.float32)
+    return cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+
+
+def _shrink(values: npt.NDArray[np.generic], rows: int, columns: int, spec: FrameSpec) -> Float:
+    """Area average to a long side of `side_px` with square pixels; never enlarged beyond the longer side."""
+    height = rows * spec.pixel_height
+    scale = min(1.0, spec.side_px / max(height, columns))
+    size = (max(1, round(columns * scale)), max(1, round(height * scale)))
+    if values.dtype not in (np.uint16, np.int16, np.float32):
+        values = values.astype(np.float32)
+    if (values.shape[1], values.shape[0]) != size:
+        smaller = size[0] <= values.shape[1] and size[1] <= values.shape[0]
+        values = cv2.resize(values, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return np.ascontiguousarray(values, dtype=np.float32)
