@@ -1,6 +1,6 @@
 """Image to image: pure functions that clean a radiograph, and their composition (no I/O, no Ray)."""
 
-from radray.cleaning.clean import Cleaned, clean
+from radray.cleaning.composition import Cleaned, clean
 from radray.cleaning.config import CleaningConfig
 from radray.cleaning.field import ExposedField, find_exposed_field
 

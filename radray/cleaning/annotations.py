@@ -1,7 +1,8 @@
-"""Burned-in text and side markers: found by shape, flagged with boxes, painted over.
+"""Burned-in text and side markers: found by shape, told with boxes, painted over.
 
-Burned-in characters are thin, sharp, nearly uniform strokes, much lighter (or darker) than what surrounds them. A
-line of three or more of like height is text; one or two alone are a side marker.
+Burned-in characters are thin, sharp strokes, much lighter or darker than a flat surrounding. A line of three or more
+of like height is text; one or two apart from all others are a side marker. Bone has thin light structures too, but
+what surrounds them is not flat.
 """
 
 from __future__ import annotations
@@ -15,6 +16,13 @@ import numpy.typing as npt
 from radray.cleaning.geometry import Box
 from radray.cleaning.intensity import Grey, Mask
 
+Line = list[Box]
+
+_FLAT_STD = 0.07
+"""Standard deviation of grey values around a character, at most."""
+_MOST = 400
+"""Pieces looked at in one image; more are texture, not writing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
@@ -24,8 +32,6 @@ class Annotations:
     """Lines of text."""
     markers: tuple[Box, ...]
     """Side markers: one or two characters apart from everything else."""
-    strokes: Mask
-    """The pixels of all candidate characters, uint8 [rows, columns]."""
 
 
 def find_annotations(grey: Grey, *, strong: bool = False) -> Annotations:
@@ -34,71 +40,93 @@ def find_annotations(grey: Grey, *, strong: bool = False) -> Annotations:
     Args:
         grey: Float32 [rows, columns] in [0, 1].
         strong: The header says that the image holds text (BurnedInAnnotation (0028,0301) is YES): take fainter
-            strokes and shorter lines.
+            strokes, less flat surroundings and shorter lines.
     """
-    strokes = _strokes(grey, 0.2 if strong else 0.35)
-    characters = _characters(strokes, grey.shape)
-    lines = _lines(characters)
-    text = [line for line in lines if len(line) >= (2 if strong else 3)]
-    markers = [line for line in lines if len(line) < (2 if strong else 3)]
-    return Annotations(
-        text=tuple(_join(line) for line in text),
-        markers=tuple(_join(line) for line in markers),
-        strokes=strokes,
-    )
-
-
-def _strokes(grey: Grey, contrast: float) -> Mask:
-    """Thin structures that stand out from their surroundings by `contrast`, light ones and dark ones."""
-    width = max(5, round(max(grey.shape) / 64) | 1)
     levels = (grey * 255).astype(np.uint8)
-    light = cv2.morphologyEx(levels, cv2.MORPH_TOPHAT, np.ones((width, width), np.uint8))
-    return np.asarray(cv2.inRange(light, contrast * 255, 255), np.uint8)
+    contrast, flat_std, least = (0.2, 2 * _FLAT_STD, 2) if strong else (0.35, _FLAT_STD, 3)
+    text: list[Box] = []
+    markers: list[Box] = []
+    for operation in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT):
+        strokes = find_strokes(levels, contrast, operation)
+        for line in group_lines(_characters(strokes, levels, flat_std)):
+            if sum(_letters(box) for box in line) >= least:
+                text.append(_join(line))
+            elif operation == cv2.MORPH_TOPHAT:
+                markers.append(_join(line))
+    return Annotations(text=tuple(text), markers=tuple(markers))
 
 
-def _characters(strokes: Mask, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
-    """Boxes (left, top, width, height, area) of pieces that have a character's size and shape."""
-    longer = max(shape)
+def find_strokes(levels: Mask, contrast: float, operation: int) -> Mask:
+    """Structures thinner than a 64th of the longer side that stand out by `contrast` (top-hat: light, black-hat: dark).
+
+    Returns:
+        Uint8 [rows, columns], 255 on strokes.
+    """
+    width = max(5, round(max(levels.shape) / 64) | 1)
+    hat = cv2.morphologyEx(levels, operation, np.ones((width, width), np.uint8))
+    return np.asarray(cv2.inRange(hat, contrast * 255, 255), np.uint8)
+
+
+def _characters(strokes: Mask, levels: Mask, flat_std: float) -> list[Box]:
+    """Boxes of pieces that have the size and shape of a character, or of a word run together, on a flat surrounding."""
+    longer = max(levels.shape)
     count, _, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
     boxes = stats[1:count]
     width, height, area = boxes[:, 2], boxes[:, 3], boxes[:, 4]
     fill = area / np.maximum(1, width * height)
-    fits = (height >= max(5, 0.01 * longer)) & (height <= 0.07 * longer) & (width <= 1.6 * height)
-    return boxes[fits & (width >= 2) & (fill >= 0.2) & (fill <= 0.95)]
+    fits = (height >= max(5, 0.01 * longer)) & (height <= 0.07 * longer) & (width >= 2)
+    fits &= (fill >= 0.2) & (fill <= 0.95) & ((width <= 1.6 * height) | ((width <= 12 * height) & (fill <= 0.75)))
+    boxes = boxes[fits]
+    if len(boxes) > _MOST:
+        return []
+    found = [Box(int(left), int(top), int(left + w), int(top + h)) for left, top, w, h, _ in boxes]
+    return [box for box in found if _surrounding_std(levels, strokes, box) <= flat_std]
 
 
-def _lines(boxes: npt.NDArray[np.int32]) -> list[list[npt.NDArray[np.int32]]]:
-    """Characters of like height that stand side by side, grouped."""
-    lines: list[list[npt.NDArray[np.int32]]] = []
-    for box in boxes[np.argsort(boxes[:, 0], kind="stable")][:400]:
-        for line in lines:
-            last = line[-1]
-            height = max(last[3], box[3])
-            gap = box[0] - (last[0] + last[2])
-            if (
-                abs(int(last[3]) - int(box[3])) <= 0.35 * height
-                and abs(2 * int(last[1]) + int(last[3]) - 2 * int(box[1]) - int(box[3])) <= 0.6 * height
-                and -0.3 * height <= gap <= 1.2 * height
-            ):
-                line.append(box)
-                break
-        else:
+def _surrounding_std(levels: Mask, strokes: Mask, box: Box) -> float:
+    """The spread of grey values in the box grown by three pixels, away from all strokes."""
+    window = np.s_[max(0, box.top - 3) : box.bottom + 3, max(0, box.left - 3) : box.right + 3]
+    near = cv2.dilate(strokes[window], np.ones((5, 5), np.uint8))
+    around = levels[window][near == 0]
+    return float(around.std()) / 255 if around.size >= 12 else 1.0
+
+
+def group_lines(boxes: list[Box]) -> list[Line]:
+    """Group boxes of like height that stand side by side."""
+    lines: list[Line] = []
+    for box in sorted(boxes):
+        line = next((line for line in lines if _continues(line[-1], box)), None)
+        if line is None:
             lines.append([box])
+        else:
+            line.append(box)
     return lines
 
 
-def _join(line: list[npt.NDArray[np.int32]]) -> Box:
-    boxes = np.array(line)
-    return Box(
-        int(boxes[:, 0].min()),
-        int(boxes[:, 1].min()),
-        int((boxes[:, 0] + boxes[:, 2]).max()),
-        int((boxes[:, 1] + boxes[:, 3]).max()),
+def _continues(last: Box, box: Box) -> bool:
+    first_height, height = last.bottom - last.top, box.bottom - box.top
+    taller = max(first_height, height)
+    return (
+        abs(first_height - height) <= 0.35 * taller
+        and abs(last.top + last.bottom - box.top - box.bottom) <= 0.6 * taller
+        and -0.3 * taller <= box.left - last.right <= 1.2 * taller
     )
 
 
+def _letters(box: Box) -> int:
+    """How many letters of usual width a piece may hold."""
+    return max(1, round((box.right - box.left) / (0.8 * (box.bottom - box.top))))
+
+
+def _join(line: Line) -> Box:
+    corners: npt.NDArray[np.int64] = np.array(line)
+    left, top = corners[:, :2].min(axis=0)
+    right, bottom = corners[:, 2:].max(axis=0)
+    return Box(int(left), int(top), int(right), int(bottom))
+
+
 def paint_over(grey: Grey, boxes: tuple[Box, ...]) -> Grey:
-    """Fill each box, grown by a third of its height, with a plane-smooth continuation of its surroundings."""
+    """Fill each box, grown by a third of its height, with the median of the two pixels around it."""
     if not boxes:
         return grey
     out = grey.copy()

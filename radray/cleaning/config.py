@@ -51,7 +51,7 @@ class CleaningConfig:
     anatomy_margin: float = 0.04
     """Margin kept around the anatomy (0 to 0.5)."""
     tone: Literal["none", "gamma", "local"] = "gamma"
-    """Normalisation of the scanner's look: none; gamma (foreground median to `tone_median`); local (that and local contrast)."""
+    """The scanner's look: none; gamma (foreground's median to `tone_median`); local (that and local contrast)."""
     tone_median: float = 0.45
     """Grey value that the foreground's median is moved to by `tone` (0.1 to 0.9)."""
     local_contrast_clip: float = 2.0

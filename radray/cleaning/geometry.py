@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -12,6 +13,8 @@ from radray.cleaning.intensity import Grey, Mask
 
 Matrix = npt.NDArray[np.float64]
 """An affine map [2, 3] from pixel coordinates of one image to another's."""
+
+_FOREGROUND_PX = 256
 
 
 class Box(NamedTuple):
@@ -140,32 +143,43 @@ def turn_and_crop(grey: Grey, polygon: npt.NDArray[np.float32], angle_deg: float
 
 
 def find_foreground(grey: Grey) -> Mask:
-    """The pixels above the empty background: a threshold a third of the way from the background's median to Otsu's."""
-    levels = (cv2.GaussianBlur(grey, (0, 0), max(0.5, max(grey.shape) / 256)) * 255).astype(np.uint8)
+    """The pixels above the empty background: a threshold a third of the way from the background's median to Otsu's.
+
+    Returns:
+        Uint8 [rows, columns], 255 on the foreground, with a longer side of at most 256 pixels.
+    """
+    small = (shrink(grey, _FOREGROUND_PX) * 255).astype(np.uint8)
+    levels = np.asarray(cv2.GaussianBlur(small, (3, 3), 0), np.uint8)
     otsu = float(cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0])
     dark = levels[levels <= otsu]
     background = float(np.median(dark)) if dark.size else 0.0
     threshold = background + max(6.0, 0.35 * (otsu - background))
     mask = (levels > threshold).astype(np.uint8) * np.uint8(255)
-    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
 
 
-def find_anatomy(foreground: Mask, margin: float) -> Box:
+def find_anatomy(foreground: Mask, shape: tuple[int, ...], margin: float) -> Box:
     """The bounding box of all larger pieces of the foreground (each ≥ 0.4 % of the image) with a margin.
 
-    Returns the whole image where the box would cut away less than a tenth of it, or leave less than 2 %.
+    Args:
+        foreground: Uint8 mask of the image, at any size.
+        shape: (rows, columns) of the image.
+        margin: Added on all sides, as a fraction of the longer side.
+
+    Returns:
+        A box in pixels of the image: all of it where the box would cut away less than a tenth, or leave less than 2 %.
     """
-    rows, columns = foreground.shape
-    whole = Box(0, 0, columns, rows)
+    whole = Box(0, 0, shape[1], shape[0])
     count, _, stats, _ = cv2.connectedComponentsWithStats(foreground)
-    large = stats[1:count][stats[1:count, cv2.CC_STAT_AREA] >= 0.004 * rows * columns]
+    large = stats[1:count][stats[1:count, cv2.CC_STAT_AREA] >= 0.004 * foreground.size]
     if not len(large):
         return whole
-    pad = round(margin * max(rows, columns))
+    across, down = shape[1] / foreground.shape[1], shape[0] / foreground.shape[0]
+    pad = margin * max(shape)
     box = Box(
-        max(0, int(large[:, 0].min()) - pad),
-        max(0, int(large[:, 1].min()) - pad),
-        min(columns, int((large[:, 0] + large[:, 2]).max()) + pad),
-        min(rows, int((large[:, 1] + large[:, 3]).max()) + pad),
+        max(0, math.floor(large[:, 0].min() * across - pad)),
+        max(0, math.floor(large[:, 1].min() * down - pad)),
+        min(shape[1], math.ceil((large[:, 0] + large[:, 2]).max() * across + pad)),
+        min(shape[0], math.ceil((large[:, 1] + large[:, 3]).max() * down + pad)),
     )
     return whole if box.area > 0.9 * whole.area or box.area < 0.02 * whole.area else box

@@ -149,9 +149,8 @@ def _write_sheets(config: CleanConfig) -> None:
     loose = dataclasses.replace(config.cleaning, min_contrast=0.0, min_shape_px=1, max_aspect=100.0)
     for reason in (Reason.ODD_SHAPE, Reason.BLANK_IMAGE, Reason.EXACT_COPY):
         uris = table.filter(pc.equal(table["reason"], reason.value))["uri"][: config.sheet_images].to_pylist()
-        images = []
-        for body in map(_fetch, uris):
-            if isinstance(body, bytes) and (pixels := prepare_image(body, loose, burned_in=True)["image"]):
-                images.append(np.frombuffer(pixels, np.uint8).reshape(side, side))
+        bodies = [body for body in map(_fetch, uris) if isinstance(body, bytes)]
+        pixels = [prepare_image(body, loose, burned_in=True)["image"] for body in bodies]
+        images = [np.frombuffer(grey, np.uint8).reshape(side, side) for grey in pixels if grey is not None]
         if images:
             storage.write_bytes(storage.join(config.output, "sheets", f"{reason.value}.png"), contact_sheet(images))

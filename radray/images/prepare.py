@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from radray.cleaning.clean import clean
+from radray.cleaning.composition import clean
 from radray.cleaning.config import CleaningConfig
 from radray.dicom.pixels import PixelLimits, decode
 from radray.errors import ObjectError, Reason, Status

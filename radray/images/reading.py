@@ -43,7 +43,7 @@ def load_images(
         url: Folder of the images table.
         columns: Facts to bring along; `uri` always comes.
         splits: Only these (train, validation, test); None for all.
-        memory_map: A file of this machine to keep the pixels in, for tables larger than memory; None keeps them in memory.
+        memory_map: A file to keep the pixels in, for tables larger than memory; None keeps them in memory.
 
     Raises:
         ConfigError: No table there, no usable image in it, images of several sizes, or a column it does not have.

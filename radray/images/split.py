@@ -1,7 +1,8 @@
 """Splits and folds by patient, stratified by region: a patient never stands on two sides.
 
 As in Langer et al. (arXiv 2412.15967): 20 % of the patients test, 20 % of the rest validation; a patient with
-several regions counts under the one that is rarest in the whole table. Patients without any label form a stratum of their own.
+several regions counts under the one that is rarest in the whole table. Patients without any label form a stratum
+of their own.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Cleaned:
     image: npt.NDArray[np.uint8]
     """Uint8 [side, side], bone bright, padded with black."""
     crop_box: tuple[float, float, float, float]
-    """(left, top, right, bottom) of what was kept, in fractions of the image's columns and rows (upright bounding box)."""
+    """(left, top, right, bottom) of what was kept, in fractions of the image's columns and rows, upright."""
     angle_deg: float
     """Counter-clockwise turn applied, −45 to 45 degrees."""
     flags: tuple[str, ...]
@@ -107,13 +107,11 @@ def clean(grey: Grey, config: CleaningConfig, burned_in: bool | None = None) -> 
         work, moved = turn_and_crop(work, field.polygon, angle)
         to_current = moved @ np.vstack([to_current, [0, 0, 1]])
 
-    foreground = find_foreground(work)
     if config.crop_anatomy:
-        box = find_anatomy(foreground, config.anatomy_margin)
+        box = find_anatomy(find_foreground(work), work.shape, config.anatomy_margin)
         if box.area < work.size:
             flags.append("anatomy_cropped")
             work = work[box.top : box.bottom, box.left : box.right]
-            foreground = foreground[box.top : box.bottom, box.left : box.right]
             to_current[:, 2] -= (box.left, box.top)
 
     work = stretch(
@@ -123,7 +121,7 @@ def clean(grey: Grey, config: CleaningConfig, burned_in: bool | None = None) -> 
     if config.tone == "local":
         work = equalise_locally(work, config.local_contrast_clip)
     if config.tone != "none":
-        work, _ = normalise_tone(work, foreground, config.tone_median)
+        work = normalise_tone(work, find_foreground(work), config.tone_median)
     corners = np.array([[0, 0], [work.shape[1], 0], [work.shape[1], work.shape[0]], [0, work.shape[0]]])
     kept = np.clip(_to_stored(corners, to_current), 0, 1)
     square = fit_square(work, config.side_px)
