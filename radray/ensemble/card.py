@@ -1,0 +1,77 @@
+"""The model card of a bundle, in Markdown (Mitchell et al., arXiv 1810.03993)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_CARD = """# radray bundle: {regions_name}
+
+**Not a medical device.** Its output must not be used for diagnosis or treatment without a qualified person's review.
+
+## Intended use
+Sorting radiographs of an archive by anatomical region ({count} classes), finding labels that are probably wrong, and
+preparing a short list for a radiologist to confirm. Input: a cleaned radiograph, {side} × {side} pixels, bone bright.
+
+Classes: {regions}.
+
+## How it was made
+radray {version}. Members: {members}. Each is a frozen backbone with a linear head on the training split's labels;
+temperatures and weights were fitted on the validation split. Patients never stand on two sides of a split.
+
+{data}
+
+## Figures
+{figures}
+
+## Operating point
+The bundle abstains where confidence is below {confidence:.3f} or the out-of-domain score above {ood:.3f}; both were
+chosen so that {coverage} of the validation images are answered. The out-of-domain score is the share of validation
+images that lie nearer to the training images.
+
+## Limits
+- The figures hold for the archive they were measured on. Radiographs of other hospitals, scanners and age groups can
+  do worse; measure on your own before use.
+- Labels of the archive are partly wrong; figures against labels count right answers to wrong labels as errors.
+- Regions with few training images are recognised less well; see the figures by region beside this folder.
+- Objects that are no radiograph still get a region; look at `abstained` and `ood_score`.
+"""
+
+
+def write_card(document: dict[str, Any]) -> str:
+    """Markdown from a bundle's JSON document."""
+    facts = document["facts"]
+    coverage = facts.get("coverage")
+    return _CARD.format(
+        regions_name=document["regions"]["name"],
+        count=len(document["regions"]["regions"]),
+        side=document["side_px"],
+        regions=", ".join(f"{each['title']} ({each['snomed_code']})" for each in document["regions"]["regions"]),
+        version=document["radray_version"],
+        members=", ".join(
+            f"{each['method']} ({each['backbone']}, weight {each['share']:.2f})" for each in document["members"]
+        ),
+        data=_data(facts),
+        figures=_figures(facts.get("metrics", {})),
+        confidence=document["confidence_threshold"],
+        ood=document["ood_threshold"],
+        coverage=f"{coverage:.0%}" if coverage is not None else "the stated share",
+    )
+
+
+def _data(facts: dict[str, Any]) -> str:
+    counts = facts.get("images", {})
+    if not counts:
+        return "The images it was made from are not recorded."
+    numbers = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    return f"Labelled images: {numbers}. Data digest `{facts.get('data_digest', 'unknown')}`."
+
+
+def _figures(metrics: dict[str, dict[str, float]]) -> str:
+    if not metrics:
+        return "None recorded."
+    names = sorted({name for values in metrics.values() for name in values})
+    lines = ["Test split, all labels.", "", "| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for method, values in metrics.items():
+        cells = [f"{values[name]:.3f}" if name in values else "–" for name in names]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

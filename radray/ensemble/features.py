@@ -1,0 +1,57 @@
+"""From images to the features that heads and the outlier score work on: one way for probing and predicting."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from radray.errors import ConfigError
+from radray.pretrain.backbone import Backbone
+
+VIEWS = ("identity", "flip")
+"""Views of an image whose features can be averaged: as it is, mirrored left to right."""
+
+
+def check_views(views: tuple[str, ...]) -> None:
+    """Refuse view names that are not in `VIEWS`.
+
+    Raises:
+        ConfigError: None given, or an unknown one.
+    """
+    if not views or any(view not in VIEWS for view in views):
+        raise ConfigError(f"views are {list(views)}; set one or more of {', '.join(VIEWS)}")
+
+
+@torch.inference_mode()
+def embed(backbone: Backbone, images: Tensor, views: tuple[str, ...] = ("identity",)) -> Tensor:
+    """Backbone features, averaged over views.
+
+    Args:
+        backbone: Network in evaluation mode, on the device of the images.
+        images: UInt8[n, side, side].
+        views: Some of `VIEWS`.
+
+    Returns:
+        Float32[n, dimension].
+    """
+    total: Tensor | None = None
+    for view in views:
+        seen = images.flip(-1) if view == "flip" else images
+        features = backbone.embed(seen)
+        total = features if total is None else total + features
+    if total is None:
+        raise ValueError("no views were given")
+    return total / len(views)
+
+
+def normalise(features: Tensor) -> Tensor:
+    """Signed square root, then length 1: tames the heavy tail of pooled ReLU features and takes out their gain.
+
+    Args:
+        features: Float[..., dimension].
+
+    Returns:
+        Float32[..., dimension]; a zero vector stays zero.
+    """
+    features = features.float()
+    return torch.nn.functional.normalize(features.sign() * features.abs().sqrt(), dim=-1)
