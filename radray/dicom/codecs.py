@@ -55,18 +55,25 @@ def _jpeg2000(frame: bytes, spec: FrameSpec) -> SmallFrame:
     while reduce < stream.resolutions and max(spec.rows, spec.columns) / 2 ** (reduce + 1) >= spec.side_px * _SPARE:
         reduce += 1
     if stream.precision > 16 or stream.components not in (1, 3):
-        stored = np.asarray(imagecodecs.jpeg2k_decode(frame))
-        return small_frame(stored, _as_coded(spec, stored, stream))
-    image = Image.open(BytesIO(frame))
-    image.reduce = reduce  # type: ignore[method-assign, assignment]
-    image.load()
+        return _jpeg2000_full(frame, spec, stream)
+    try:
+        image = Image.open(BytesIO(frame))
+        image.reduce = reduce  # type: ignore[method-assign, assignment]
+        image.load()
+    except OSError:  # a number of resolutions that differs by tile, a sampling that Pillow does not read
+        return _jpeg2000_full(frame, spec, stream)
     stored = np.asarray(image)
     if stream.components == 1:
-        stored = _unshifted(stored, spec, stream)
+        stored = _unshifted(stored, stream)
     return small_frame(stored, _as_coded(spec, stored, stream), reduced_by=reduce)
 
 
-def _unshifted(stored: Samples, spec: FrameSpec, stream: Codestream) -> Samples:
+def _jpeg2000_full(frame: bytes, spec: FrameSpec, stream: Codestream) -> SmallFrame:
+    stored = np.asarray(imagecodecs.jpeg2k_decode(frame))
+    return small_frame(stored, _as_coded(spec, stored, stream))
+
+
+def _unshifted(stored: Samples, stream: Codestream) -> Samples:
     """Undo Pillow's scaling to its mode's width; signed samples come with an offset of half the range."""
     width = 8 if stored.dtype == np.uint8 else 16
     values = stored.astype(np.uint16) >> (width - stream.precision)
@@ -100,7 +107,9 @@ def _as_coded(spec: FrameSpec, stored: Samples, stream: Codestream) -> FrameSpec
     """`spec` with the number of samples that the codestream holds; colour that came out of a JPEG 2000 is RGB."""
     samples = 1 if stored.ndim == 2 else stored.shape[2]
     photometric = "RGB" if samples > 1 and spec.photometric in ("YBR_ICT", "YBR_RCT") else spec.photometric
-    high_bit = max(spec.high_bit, spec.bits_stored - 1) if stream.precision >= spec.bits_stored else spec.bits_stored - 1
+    high_bit = (
+        max(spec.high_bit, spec.bits_stored - 1) if stream.precision >= spec.bits_stored else spec.bits_stored - 1
+    )
     return replace(spec, samples=samples, photometric=photometric, high_bit=high_bit)
 
 

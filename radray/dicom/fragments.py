@@ -47,7 +47,9 @@ def codec_of(frame: bytes, declared: str) -> str:
         return "jpeg2000"
     if frame[:3] == b"\xff\xd8\xff":
         place = 2
-        while place < len(frame) - 4 and frame[place] == 0xFF and frame[place + 1] not in (0xDA, 0xF7, *range(0xC0, 0xC4)):
+        while (
+            place < len(frame) - 4 and frame[place] == 0xFF and frame[place + 1] not in (0xDA, 0xF7, *range(0xC0, 0xC4))
+        ):
             place += 2 + struct.unpack(">H", frame[place + 2 : place + 4])[0]
         return "jpegls" if frame[place : place + 2] == b"\xff\xf7" else "jpeg"
     return declared
@@ -63,7 +65,6 @@ def _items(body: bytes, place: int) -> Iterator[memoryview]:
             raise ObjectError(Reason.CORRUPT_PIXELS, "an item of the encapsulated pixels is cut off or damaged")
         yield view[place + 8 : place + 8 + length]
         place += 8 + length
-    raise ObjectError(Reason.CORRUPT_PIXELS, "the encapsulated pixels have no end")
 
 
 def _up_to(items: Iterator[memoryview], size: int) -> Iterator[memoryview]:

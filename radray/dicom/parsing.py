@@ -65,7 +65,7 @@ def lenient() -> Iterator[None]:
 
 
 def parse(body: bytes, *, complete: bool = True) -> ParsedObject:
-    """Read the data set up to its pixels.
+    """Read the data set up to its pixels; to be called within `lenient()`.
 
     Args:
         body: The whole object, or its first bytes.
@@ -88,8 +88,7 @@ def parse(body: bytes, *, complete: bool = True) -> ParsedObject:
         return True
 
     try:
-        with lenient():
-            dataset: Any = read_partial(stream, at_pixels, force=True)
+        dataset: Any = read_partial(stream, at_pixels, force=True)
     except Exception as error:
         if not complete:
             raise MoreBytesNeeded from error
@@ -112,8 +111,7 @@ def parse_beginning(body: bytes) -> Dataset:
     """The elements that `body` holds in full or in part, when the header is known to go on behind it."""
     inflated = _inflate(body, complete=False) if DEFLATED.encode() in body[:2048] else body
     try:
-        with lenient():
-            return read_partial(BytesIO(inflated), lambda tag, _vr, _length: tag >= _FLOAT_PIXEL_DATA[0], force=True)
+        return read_partial(BytesIO(inflated), lambda tag, _vr, _length: tag >= _FLOAT_PIXEL_DATA[0], force=True)
     except Exception as error:
         raise MoreBytesNeeded from error
 

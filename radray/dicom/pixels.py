@@ -17,7 +17,7 @@ from radray.dicom.child import DecodingChild
 from radray.dicom.codestreams import jpeg2000_codestream, jpeg_codestream
 from radray.dicom.fragments import codec_of, first_frame
 from radray.dicom.grey import grey_values, is_inverted, luminance_table, padding_range, pixel_height
-from radray.dicom.parsing import PIXEL_DATA, UNDEFINED_LENGTH, ParsedObject, PixelElement, parse
+from radray.dicom.parsing import PIXEL_DATA, UNDEFINED_LENGTH, ParsedObject, PixelElement, lenient, parse
 from radray.dicom.samples import FrameSpec, SmallFrame, frame_bytes, read_uncompressed, small_frame
 from radray.dicom.syntaxes import CODECS, is_supported
 from radray.dicom.values import integer, text
@@ -67,7 +67,11 @@ def decode(body: bytes, *, side_px: int, limits: PixelLimits | None = None) -> P
         ObjectError: NOT_DICOM, CORRUPT_HEADER, NO_PIXELS, UNSUPPORTED_TRANSFER_SYNTAX, TOO_LARGE, CORRUPT_PIXELS,
             DECODER_CRASHED, DECODE_TIMEOUT.
     """
-    limits = limits or PixelLimits()
+    with lenient():
+        return _decode(body, side_px, limits or PixelLimits())
+
+
+def _decode(body: bytes, side_px: int, limits: PixelLimits) -> Pixels:
     parsed = parse(body)
     if parsed.pixels is None or parsed.pixels.length == 0:
         raise ObjectError(Reason.NO_PIXELS, "the object has no Pixel Data")

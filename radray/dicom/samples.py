@@ -58,7 +58,9 @@ def frame_bytes(spec: FrameSpec) -> int:
     return (spec.rows * spec.columns * spec.samples * spec.bits_allocated + 7) // 8
 
 
-def read_uncompressed(buffer: memoryview | bytes, spec: FrameSpec, *, swapped_bytes: bool = False) -> npt.NDArray[np.generic]:
+def read_uncompressed(
+    buffer: memoryview | bytes, spec: FrameSpec, *, swapped_bytes: bool = False
+) -> npt.NDArray[np.generic]:
     """The frame as stored: `[rows, columns]`, or `[rows, columns, 3]` for colour; a view of `buffer` where possible.
 
     Args:

@@ -1,4 +1,4 @@
-"""Values of a header that may be missing, doubled or broken."""
+"""Values of a header that may be missing, doubled or broken; to be read within `parsing.lenient()`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from radray.dicom.parsing import lenient
-
 
 def value(dataset: Dataset, keyword: str) -> Any:
     """The element's value, None where it is absent, empty or cannot be read."""
     try:
-        with lenient():
-            found = dataset.get(keyword)
+        found = dataset.get(keyword)
     except Exception:  # pydicom raises many kinds for values that break their VR
         return None
     return None if found is None or (isinstance(found, str | bytes | list) and not found) else found
