@@ -31,18 +31,18 @@ class Syntax:
 
 
 SYNTAXES = (
-    Syntax(uid="1.2.840.10008.1.2.1", weight=34, bits=(8, 10, 12, 12, 14, 16)),  # explicit VR little endian
-    Syntax(uid="1.2.840.10008.1.2", weight=16, bits=(10, 12, 12, 14, 16)),  # implicit VR little endian
-    Syntax(uid="1.2.840.10008.1.2.1.99", weight=3, bits=(8, 12)),  # deflated
-    Syntax(uid="1.2.840.10008.1.2.5", weight=5, bits=(8, 12, 14)),  # RLE
-    Syntax(uid="1.2.840.10008.1.2.4.50", weight=12, bits=(8,)),  # JPEG baseline
+    Syntax(uid="1.2.840.10008.1.2.1", weight=36, bits=(8, 10, 12, 12, 14, 16)),  # explicit VR little endian
+    Syntax(uid="1.2.840.10008.1.2", weight=17, bits=(10, 12, 12, 14, 16)),  # implicit VR little endian
+    Syntax(uid="1.2.840.10008.1.2.1.99", weight=2.5, bits=(8, 12)),  # deflated
+    Syntax(uid="1.2.840.10008.1.2.5", weight=4, bits=(8, 12, 14)),  # RLE
+    Syntax(uid="1.2.840.10008.1.2.4.50", weight=14, bits=(8,)),  # JPEG baseline
     Syntax(uid="1.2.840.10008.1.2.4.51", weight=5, bits=(12,)),  # JPEG extended
     Syntax(uid="1.2.840.10008.1.2.4.57", weight=3, bits=(10, 12, 14, 16)),  # JPEG lossless
-    Syntax(uid="1.2.840.10008.1.2.4.70", weight=9, bits=(8, 10, 12, 12, 14, 16)),  # JPEG lossless, first order
-    Syntax(uid="1.2.840.10008.1.2.4.80", weight=3, bits=(8, 12, 16)),  # JPEG-LS lossless
-    Syntax(uid="1.2.840.10008.1.2.4.81", weight=3, bits=(8, 12)),  # JPEG-LS near-lossless
-    Syntax(uid="1.2.840.10008.1.2.4.90", weight=3.5, bits=(8, 12, 16)),  # JPEG 2000 lossless
-    Syntax(uid="1.2.840.10008.1.2.4.91", weight=3.5, bits=(8, 12)),  # JPEG 2000
+    Syntax(uid="1.2.840.10008.1.2.4.70", weight=8, bits=(8, 10, 12, 12, 14, 16)),  # JPEG lossless, first order
+    Syntax(uid="1.2.840.10008.1.2.4.80", weight=2.5, bits=(8, 12, 16)),  # JPEG-LS lossless
+    Syntax(uid="1.2.840.10008.1.2.4.81", weight=2.5, bits=(8, 12)),  # JPEG-LS near-lossless
+    Syntax(uid="1.2.840.10008.1.2.4.90", weight=2, bits=(8, 12, 16)),  # JPEG 2000 lossless
+    Syntax(uid="1.2.840.10008.1.2.4.91", weight=2, bits=(8, 12)),  # JPEG 2000
 )
 
 _NATIVE = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydicom.config import disable_value_validation
 
 from radray import storage
 from radray.phantom.config import PhantomConfig
@@ -204,7 +205,9 @@ def _write_one(planned: Planned, config: PhantomConfig) -> dict[str, Any]:
     import cv2
 
     cv2.setNumThreads(1)
-    body, truth = draw_object(planned, config)
+    # Values are our own; checking each against its VR costs as much as drawing.
+    with disable_value_validation():
+        body, truth = draw_object(planned, config)
     uri = storage.join(storage.normalise_url(config.output), planned.path)
     storage.write_bytes(uri, body)
     return {"uri": uri, "row_id": row_id(uri), **truth}

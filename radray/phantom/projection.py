@@ -27,11 +27,11 @@ def _chord(distance: Image, rim: float, depth: float) -> Image:
     return np.sqrt(np.maximum(inside, np.float32(0.0)), dtype=np.float32) * np.float32(depth)
 
 
-def fill_mask(outlines: list[Points], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Mask (0 or 1) of the union of closed outlines given in pixels of an image of `shape`."""
+def fill_mask(outlines: list[Points], shape: tuple[int, int], value: int = 1) -> NDArray[np.uint8]:
+    """Mask (0 or `value`) of the union of closed outlines given in pixels of an image of `shape`."""
     mask = np.zeros(shape, np.uint8)
     for outline in outlines:
-        cv2.fillPoly(mask, [np.round(outline * (1 << _SUBPIXEL_BITS)).astype(np.int32)], 1, shift=_SUBPIXEL_BITS)
+        cv2.fillPoly(mask, [np.round(outline * (1 << _SUBPIXEL_BITS)).astype(np.int32)], value, shift=_SUBPIXEL_BITS)
     return mask
 
 

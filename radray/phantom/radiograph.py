@@ -135,10 +135,12 @@ def _exposure(signal: Image, inside: np.ndarray, rng: Random) -> Image:
     span = max(float(high - low), 0.3)
     low_end, high_end = low - span * rng.uniform(-0.12, 0.35), high + span * rng.uniform(-0.08, 0.45)
     grey = np.clip((density - np.float32(low_end)) / np.float32(high_end - low_end), 0, 1.15)
-    grey = np.power(grey, np.float32(np.exp(rng.normal(0, 0.38))), dtype=np.float32)
+    grey = cv2.pow(grey, float(np.exp(rng.normal(0, 0.38))))
     if rng.random() < 0.3:
         # Multi-frequency enhancement as consoles apply it: large structures damped, details raised.
-        broad = cv2.GaussianBlur(grey, (0, 0), grey.shape[0] / 14)
+        small = cv2.resize(grey, (max(grey.shape[1] // 8, 1), max(grey.shape[0] // 8, 1)), interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(small, (0, 0), max(grey.shape[0] / 112, 0.6))
+        broad = cv2.resize(small, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
         grey = broad * np.float32(0.75) + (grey - broad) * np.float32(rng.uniform(1.1, 1.7)) + np.float32(0.08)
     return np.asarray(grey, dtype=np.float32)
 
@@ -247,9 +249,9 @@ def _collimate(pixels: Image, field: Points, outside: str, rng: Random) -> Image
             value = np.float32(rng.choice([0.0, 1.0]))
             pixels[:frame], pixels[-frame:], pixels[:, :frame], pixels[:, -frame:] = value, value, value, value
         return pixels
-    mask = fill_mask([field], (pixels.shape[0], pixels.shape[1])).astype(np.float32)
     soften = float(rng.uniform(0.4, 0.004 * max(pixels.shape) + 0.5))
-    mask = cv2.GaussianBlur(mask, (0, 0), soften)
+    stencil = cv2.GaussianBlur(fill_mask([field], (pixels.shape[0], pixels.shape[1]), 255), (0, 0), soften)
+    mask = np.multiply(stencil, np.float32(1 / 255), dtype=np.float32)
     level = {"white": rng.uniform(0.85, 1.0), "grey": rng.uniform(0.3, 0.7), "black": rng.uniform(0.0, 0.06)}[outside]
     rest = np.float32(level)
     blanked = rest + (pixels - rest) * mask

@@ -7,7 +7,9 @@ outline, the chord D·sqrt(1 − (1 − min(d/R, 1))²): a cylinder where R is t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -106,24 +108,29 @@ class Sketch:
         self.air.append(Part(outlines=shapes, rim=rim, depth=depth))
 
 
-def smooth(points: list[tuple[float, float]] | Points, *, closed: bool = False, steps: int = 8) -> Points:
+@lru_cache(maxsize=8)
+def _catmull_rom(steps: int) -> NDArray[np.float64]:
+    """Weights [steps, 4] of four neighbouring knots at `steps` places of the segment between the middle two."""
+    t = np.linspace(0.0, 1.0, steps, endpoint=False)[:, None]
+    powers = np.hstack([np.ones_like(t), t, t**2, t**3])
+    weights: NDArray[np.float64] = 0.5 * powers @ np.array(
+        [[0.0, 2.0, 0.0, 0.0], [-1.0, 0.0, 1.0, 0.0], [2.0, -5.0, 4.0, -1.0], [-1.0, 3.0, -3.0, 1.0]]
+    )
+    return weights
+
+
+def smooth(points: list[tuple[float, float]] | Points, *, closed: bool = False, steps: int = 6) -> Points:
     """Catmull-Rom curve through the points, `steps` samples a segment: [n, 2] -> [n·steps (+1 if open), 2]."""
     knots = np.asarray(points, dtype=np.float64)
-    if len(knots) < 3 and not closed:
-        return knots[0] + np.linspace(0.0, 1.0, steps + 1)[:, None] * (knots[-1] - knots[0])
+    n = len(knots)
     if closed:
-        before, after, last = np.roll(knots, 1, 0), np.roll(knots, -1, 0), np.roll(knots, -2, 0)
-        start = knots
+        padded = np.concatenate([knots[-1:], knots, knots[:2]])
     else:
-        padded = np.vstack([2 * knots[0] - knots[1], knots, 2 * knots[-1] - knots[-2]])
-        before, start, after, last = padded[:-3], padded[1:-2], padded[2:-1], padded[3:]
-    t = np.linspace(0.0, 1.0, steps, endpoint=False)[None, :, None]
-    p0, p1, p2, p3 = (p[:, None, :] for p in (before, start, after, last))
-    curve = 0.5 * (
-        2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * p1 - p0 - 3 * p2 + p3) * t**3
-    )
-    flat: Points = curve.reshape(-1, 2)
-    return flat if closed else np.vstack([flat, knots[-1]])
+        padded = np.concatenate([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
+    segments = n if closed else n - 1
+    four = np.stack([padded[i : i + segments] for i in range(4)], axis=1)
+    curve: Points = np.matmul(_catmull_rom(steps), four).reshape(-1, 2)
+    return curve if closed else np.concatenate([curve, knots[-1:]])
 
 
 def blob(points: list[tuple[float, float]] | Points) -> Points:
@@ -131,21 +138,27 @@ def blob(points: list[tuple[float, float]] | Points) -> Points:
     return smooth(points, closed=True, steps=6)
 
 
+_CAP = np.linspace(0, np.pi, 7)[1:-1]
+
+
 def tube(axis: Points, radii: list[float]) -> Points:
     """Outline of a tube with round ends along `axis` [n, 2], radii spread evenly along it and interpolated smoothly."""
     n = len(axis)
-    knots = np.stack([np.linspace(0, 1, len(radii)), np.asarray(radii, dtype=np.float64)], axis=1)
-    profile = smooth(knots, steps=8)
-    radius = np.interp(np.linspace(0, 1, n), profile[:, 0], profile[:, 1])
-    along = np.gradient(axis, axis=0)
-    along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
+    count = len(radii)
+    knots = np.stack([np.arange(count) / (count - 1), np.asarray(radii, dtype=np.float64)], axis=1)
+    profile = smooth(knots)
+    radius = np.interp(np.arange(n) / (n - 1), profile[:, 0], profile[:, 1])[:, None]
+    along = np.empty_like(axis)
+    along[1:-1] = axis[2:] - axis[:-2]
+    along[0], along[-1] = axis[1] - axis[0], axis[-1] - axis[-2]
+    along /= np.maximum(np.sqrt((along * along).sum(1)), 1e-9)[:, None]
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    left, right = axis + normal * radius[:, None], axis - normal * radius[:, None]
-    angles = np.linspace(0, np.pi, 7)[1:-1]
+    offset = normal * radius
     # Flattened caps: bone ends are broader than half circles.
-    cap_end = [axis[-1] + radius[-1] * (np.cos(a) * normal[-1] + 0.55 * np.sin(a) * along[-1]) for a in angles]
-    cap_start = [axis[0] + radius[0] * (-np.cos(a) * normal[0] - 0.55 * np.sin(a) * along[0]) for a in angles]
-    return np.vstack([left, cap_end, right[::-1], cap_start])
+    cos, sin = np.cos(_CAP)[:, None], 0.55 * np.sin(_CAP)[:, None]
+    cap_end = axis[-1] + radius[-1] * (cos * normal[-1] + sin * along[-1])
+    cap_start = axis[0] - radius[0] * (cos * normal[0] + sin * along[0])
+    return np.concatenate([axis + offset, cap_end, (axis - offset)[::-1], cap_start])
 
 
 def ellipse(centre: tuple[float, float], rx: float, ry: float, angle_deg: float = 0.0, n: int = 32) -> Points:
@@ -176,10 +189,12 @@ def step(start: tuple[float, float], angle_deg: float, length: float) -> tuple[f
     return (start[0] + length * float(np.sin(a)), start[1] - length * float(np.cos(a)))
 
 
-def map_points(sketch: Sketch, function: object) -> Sketch:
-    """The sketch with every outline and axis passed through `function` (points [n, 2] -> points [n, 2])."""
-    assert callable(function)
-    for part in (*sketch.bones, *sketch.soft, *sketch.air):
-        part.outlines = [function(outline) for outline in part.outlines]
-    sketch.plane = [(function(axis), radius) for axis, radius in sketch.plane]
-    return sketch
+def map_points(sketch: Sketch, function: Callable[[Points], Points]) -> None:
+    """Pass every outline and axis of the sketch through `function` (points [n, 2] -> points [n, 2]), all at once."""
+    parts = [*sketch.bones, *sketch.soft, *sketch.air]
+    pieces = [outline for part in parts for outline in part.outlines] + [axis for axis, _ in sketch.plane]
+    ends = np.cumsum([len(piece) for piece in pieces])
+    moved = iter(np.split(function(np.concatenate(pieces)), ends[:-1]))
+    for part in parts:
+        part.outlines = [next(moved) for _ in part.outlines]
+    sketch.plane = [(next(moved), radius) for _, radius in sketch.plane]
