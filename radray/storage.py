@@ -142,9 +142,9 @@ def _fsspec_filesystem(scheme: str, timeout_s: float | None) -> Any:
     if timeout_s is not None:
         config |= {"connect_timeout": timeout_s, "read_timeout": timeout_s, "retries": {"total_max_attempts": 1}}
     client: dict[str, Any] = {}
-    if ca_bundle := os.environ.get("AWS_CA_BUNDLE"):
+    if ca_bundle := _ca_bundle():
         client["verify"] = ca_bundle
-    return fsspec.filesystem(
+    filesystem = fsspec.filesystem(
         "s3",
         profile=os.environ.get("AWS_PROFILE") or None,
         endpoint_url=s3_endpoint(),
@@ -153,6 +153,16 @@ def _fsspec_filesystem(scheme: str, timeout_s: float | None) -> Any:
         use_listings_cache=False,
         skip_instance_cache=True,
     )
+    if timeout_s is not None:
+        filesystem.retries = 1  # s3fs tries five times by itself, whatever the client is told
+    return filesystem
+
+
+def _ca_bundle() -> str | None:
+    path = os.environ.get("AWS_CA_BUNDLE") or None
+    if path and not Path(path).is_file():
+        raise ConfigError(f"AWS_CA_BUNDLE is {path!r}: no such file; set it to the PEM file of the store's authority")
+    return path
 
 
 @lru_cache(maxsize=16)
@@ -168,7 +178,7 @@ def _arrow_filesystem(scheme: str) -> pyarrow.fs.FileSystem:
         parts = urlsplit(endpoint)
         options |= {"scheme": parts.scheme, "endpoint_override": parts.netloc}
         options["force_virtual_addressing"] = s3_addressing() == "virtual"
-    if ca_bundle := os.environ.get("AWS_CA_BUNDLE"):
+    if ca_bundle := _ca_bundle():
         options["tls_ca_file_path"] = ca_bundle
     if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
         options["region"] = region
@@ -181,22 +191,16 @@ def forget_filesystems() -> None:
     _arrow_filesystem.cache_clear()
 
 
-def _cause(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text and text[0] else type(error).__name__
-
-
 def check_input(url: str, option: str) -> str:
     """Check before any work that something lies at `url`; return it normalised.
 
     Raises:
-        ConfigError: Nothing there, or the store cannot be reached within `CHECK_TIMEOUT_S`.
+        ConfigError: Nothing there, no right to read it, or the store cannot be reached within `CHECK_TIMEOUT_S`.
     """
-    place = locate(url, timeout_s=CHECK_TIMEOUT_S)
     with _store_errors(url, option):
-        found = bool(place.fs.exists(place.path))
-    if not found:
-        raise ConfigError(f"{option} {url}: nothing is there; give the URL of an existing folder or prefix")
+        place = locate(url, timeout_s=CHECK_TIMEOUT_S)
+        if not _is_there(place, place.path):
+            raise ConfigError(f"{option} {url}: nothing is there; give the URL of an existing folder or prefix")
     return place.url
 
 
@@ -206,28 +210,47 @@ def check_output(url: str, option: str) -> str:
     Raises:
         ConfigError: The folder cannot be made, the bucket is missing, or the store cannot be reached in time.
     """
-    place = locate(url, timeout_s=CHECK_TIMEOUT_S)
     with _store_errors(url, option):
+        place = locate(url, timeout_s=CHECK_TIMEOUT_S)
         if place.is_local:
             Path(place.path).mkdir(parents=True, exist_ok=True)
             if not os.access(place.path, os.W_OK):
                 raise ConfigError(f"{option} {url}: this folder cannot be written to; choose another")
         else:
             bucket = place.path.split("/", 1)[0]
-            if not place.fs.exists(bucket):
+            if not _is_there(place, bucket):
                 raise ConfigError(f"{option} {url}: there is no bucket {bucket!r}; create it or choose another")
     return place.url
 
 
+def _is_there(place: Location, path: str) -> bool:
+    """Like `fs.exists`, which takes a bucket that does not answer for one that is missing."""
+    try:
+        place.fs.info(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 @contextmanager
 def _store_errors(url: str, option: str) -> Iterator[None]:
+    """Turn whatever a store says into one line: what was given, what it said, what to set."""
     try:
         yield
-    except ConfigError:
-        raise
+    except ConfigError as error:
+        raise error if str(error).startswith(option) else ConfigError(f"{option} {error}") from error
     except Exception as error:
-        hint = f" at {s3_endpoint()}" if url.startswith("s3") and s3_endpoint() else ""
-        raise ConfigError(f"{option} {url}: the store{hint} does not answer ({_cause(error)})") from error
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if "://" not in url or url.startswith("file://"):
+            raise ConfigError(f"{option} {url}: this folder cannot be used ({cause}); choose another") from error
+        where = f" at {s3_endpoint()}" if url.startswith("s3") and s3_endpoint() else ""
+        if isinstance(error, PermissionError):
+            raise ConfigError(
+                f"{option} {url}: the store{where} refuses access ({cause}); see AWS_PROFILE and the access keys"
+            ) from error
+        raise ConfigError(
+            f"{option} {url}: the store{where} cannot be reached ({cause}); see AWS_ENDPOINT_URL and AWS_PROFILE"
+        ) from error
 
 
 def exists(url: str) -> bool:
