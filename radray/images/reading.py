@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as dataset
 
 from radray import storage
 from radray.cleaning.config import CleaningConfig
 from radray.errors import ConfigError, Status
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as dataset
 
 CLEANING_FILE = "cleaning.json"
 FACT_COLUMNS = ("uri", "row_id", "label", "label_source", "patient", "split", "flags", "perceptual_hash", "station")
@@ -52,6 +54,8 @@ def load_images(
     if not files:
         raise ConfigError(f"{url}: no images table is there; run jobs/clean.py first")
     place = storage.locate(url)
+    import pyarrow.dataset as dataset  # imports pandas: seconds
+
     table = dataset.dataset([storage.locate(file).path for file in files], filesystem=place.arrow, format="parquet")
     if unknown := [column for column in columns if column not in table.schema.names or column == "image"]:
         raise ConfigError(f"{url}: there is no column {unknown[0]!r} among the facts; see radray.tables.IMAGES_SCHEMA")
