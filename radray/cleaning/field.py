@@ -2,7 +2,7 @@
 
 Outside it an image is flat: black where a shutter was applied, white where it was not. The field is what remains
 when those flat areas are taken from the border inwards, and it counts only if its outline is a rectangle (at any
-angle), a circle or another convex shape with straight sides. Where air inside the field is as black as the shutter the
+angle), an ellipse or another convex shape with straight sides. Where air inside the field is as black as the shutter the
 outline follows the anatomy; then the whole image is the field, for nothing may be cut away on a guess.
 """
 
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from radray.cleaning.edges import refine_rectangle
 from radray.cleaning.intensity import Grey, Mask
 from radray.cleaning.plate import find_plate
 
@@ -22,13 +23,17 @@ Polygon = npt.NDArray[np.float32]
 """Corners (x, y) in pixels, float32 [points, 2]; (0, 0) is the outer corner of the first pixel."""
 
 _DETECT_PX = 256
-_DARK = (0.02, 0.045, 0.08)
-_BRIGHT = (0.06, 0.15)
-_MIN_STEP = 0.12
-"""Fall in grey across the edge of a field whose outside is bright; skin and saturated tissue end more softly."""
+_TOLERANCES = (0.02, 0.045, 0.08)
+_MIN_STEP = 0.08
+"""Step in grey across four fifths of a field's edge where the outside is not black; skin ends more softly."""
 
-Kind = Literal["whole", "rectangle", "circle", "polygon"]
-_PREFERENCE: tuple[Kind, ...] = ("rectangle", "circle", "polygon")
+_RIM = 0.12
+"""Height of a thin line above its surroundings that makes it a rim."""
+_MAX_SPREAD = 0.05
+"""Spread of the grey outside a field that is not black; tissue at the border varies more."""
+
+Kind = Literal["whole", "rectangle", "ellipse", "polygon"]
+_PREFERENCE: tuple[Kind, ...] = ("rectangle", "ellipse", "polygon")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +43,7 @@ class ExposedField:
     polygon: Polygon
     """Outline in pixels of the image given, [points, 2]."""
     kind: Kind
-    """Whole image, rectangle at an angle, circle (or part of one), or another convex outline of straight sides."""
+    """Whole image, rectangle at an angle, circle or ellipse (or part of one), or another convex outline of straight sides."""
     angle_deg: float
     """Counter-clockwise turn that puts a rectangle upright, −45 to 45 degrees; 0 for other kinds."""
 
@@ -59,24 +64,27 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
         support: Share of each side of a field that the outline must follow.
 
     Returns:
-        The field; the whole image when no convincing outline is found. A rectangle goes before a circle, that before
+        The field; the whole image when no convincing outline is found. A rectangle goes before an ellipse, that before
         another polygon, and of the same kind the smallest wins.
     """
     rows, columns = grey.shape
     factor = min(1.0, _DETECT_PX / max(rows, columns))
     size = (max(1, round(columns * factor)), max(1, round(rows * factor)))
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if factor < 1 else grey
-    levels = np.asarray(cv2.medianBlur((small * 255).astype(np.uint8), 3), np.uint8)
+    fine = np.asarray((small * 255).astype(np.uint8), np.uint8)
+    levels = np.asarray(cv2.medianBlur(fine, 5), np.uint8)
     plate = find_plate(levels)
     beyond = np.full(levels.shape, 255, np.uint8)
     cv2.fillConvexPoly(beyond, np.round(plate * 16 - 8).astype(np.int32), 0, shift=4)
     found: list[tuple[int, float, ExposedField]] = []
-    for group, bright in _flat_areas(levels):
+    for group, least_step in _flat_areas(levels, fine):
         for flat in group:
             outline = _outline(np.bitwise_or(flat, beyond), min_area)
             field = None if outline is None else _recognise(outline, levels.shape, support)
-            if field is None or (bright and _step(levels, field.polygon) < _MIN_STEP):
+            if field is None or _step(levels, field.polygon) < least_step:
                 continue
+            if field.kind == "polygon" and least_step == 0:
+                continue  # A convex body part on black air: nothing lies outside that must go.
             found.append((_PREFERENCE.index(field.kind), float(cv2.contourArea(field.polygon)), field))
             if field.kind == "rectangle":
                 break
@@ -87,22 +95,53 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
     else:
         return whole_image(grey)
     scale = np.array([columns / size[0], rows / size[1]], np.float32)
-    return ExposedField(polygon=best.polygon * scale, kind=best.kind, angle_deg=best.angle_deg)
+    polygon = best.polygon * scale
+    if best.kind == "rectangle":
+        polygon = refine_rectangle(grey, polygon)
+    return ExposedField(polygon=polygon, kind=best.kind, angle_deg=best.angle_deg)
 
 
-def _flat_areas(levels: Mask) -> list[tuple[list[Mask], bool]]:
-    """Masks of what may lie outside, and whether they hold bright areas: the border's darkest, its brightest, both.
+def _flat_areas(levels: Mask, fine: Mask) -> list[tuple[list[Mask], float]]:
+    """What may lie outside: pixels near the one or two commonest grey values of the border.
 
-    The masks of one group grow from strict to tolerant.
+    Args:
+        levels: The image without noise.
+        fine: The image with its thin lines.
+
+    Returns:
+        Groups of masks, each from strict to tolerant, with the step in grey that a field's edge must show.
     """
     ring = np.concatenate([levels[:2].ravel(), levels[-2:].ravel(), levels[:, :2].ravel(), levels[:, -2:].ravel()])
-    dark, bright = (float(value) for value in np.quantile(ring, (0.1, 0.97)))
-    darks = [np.asarray(cv2.inRange(levels, 0, dark + t * 255), np.uint8) for t in _DARK] if dark <= 90 else []
-    lights = (
-        [np.asarray(cv2.inRange(levels, bright - t * 255, 255), np.uint8) for t in _BRIGHT] if bright >= 170 else []
-    )
-    both = [np.bitwise_or(darks[0], light) for light in lights] if darks else []
-    return [(darks, False), (lights, True), (both, True)]
+    groups: list[tuple[list[Mask], float]] = []
+    line = cv2.subtract(cv2.dilate(fine, np.ones((2, 2), np.uint8)), levels)
+    # A thin bright rim stops the flood where the other side of it is as grey as this one.
+    open_to_flood = np.asarray(cv2.inRange(line, 0, _RIM * 255), np.uint8)
+    for mode, spread in _modes(ring):
+        low_open, high_open = mode - spread <= 0.12 * 255, mode + spread >= 0.88 * 255
+        if spread > _MAX_SPREAD * 255 and not low_open:
+            continue
+        reach = [spread + tolerance * 255 for tolerance in _TOLERANCES]
+        spans = [(0.0 if low_open else mode - r, 255.0 if high_open else mode + r) for r in reach]
+        masks = [np.asarray(cv2.inRange(levels, low, high), np.uint8) for low, high in spans]
+        groups.append(([np.bitwise_and(mask, open_to_flood) for mask in masks], 0.0 if low_open else _MIN_STEP))
+    if len(groups) > 1:
+        groups.append(([np.bitwise_or(groups[0][0][0], groups[1][0][0])], _MIN_STEP))
+    return groups
+
+
+def _modes(ring: Mask) -> list[tuple[float, float]]:
+    """The one or two commonest grey values of the border (each ≥ 15 % of it), with a spread that covers its noise."""
+    counts = np.convolve(np.bincount(ring, minlength=256), np.ones(9), "same")
+    modes: list[tuple[float, float]] = []
+    for _ in range(2):
+        mode = int(np.argmax(counts))
+        if counts[mode] < 0.15 * ring.size:
+            break
+        near = ring[np.abs(ring.astype(np.int16) - mode) <= 24].astype(np.float32)
+        centre = float(np.median(near))
+        modes.append((centre, 3.0 * float(np.median(np.abs(near - centre)))))
+        counts[max(0, mode - 32) : mode + 33] = 0
+    return modes
 
 
 def _outline(flat: Mask, min_area: float) -> Polygon | None:
@@ -138,27 +177,36 @@ def _recognise(points: Polygon, shape: tuple[int, ...], support: float) -> Expos
         grown = np.asarray(cv2.boxPoints(((x + 0.5, y + 0.5), (width + 1, height + 1), tilt)), np.float32)
         return ExposedField(polygon=grown, kind="rectangle", angle_deg=upright_turn(tilt))
     hull = np.asarray(cv2.convexHull(points)[:, 0, :], np.float32)
+    ellipse = _find_ellipse(points, hull, shape)
+    if ellipse is not None:
+        return ExposedField(polygon=ellipse, kind="ellipse", angle_deg=0.0)
     if cv2.contourArea(points) < 0.95 * cv2.contourArea(hull):
         return None
-    outwards = np.sign(hull - hull.mean(axis=0))
-    grown = (hull + 0.5 + 0.5 * outwards).astype(np.float32)
-    if _is_circle(points, shape):
-        return ExposedField(polygon=grown, kind="circle", angle_deg=0.0)
     corners = cv2.approxPolyDP(hull, 0.012 * cv2.arcLength(hull, True), True)[:, 0, :].astype(np.float32)
     if 3 <= len(corners) <= 8 and _sides_followed(points, corners, shape, support):
+        grown = (hull + 0.5 + 0.5 * np.sign(hull - hull.mean(axis=0))).astype(np.float32)
         return ExposedField(polygon=grown, kind="polygon", angle_deg=0.0)
     return None
 
 
 def _sides_followed(points: Polygon, corners: Polygon, shape: tuple[int, ...], support: float) -> bool:
-    """Whether the outline follows each side of the polygon `corners`; sides along the image's edge may be open."""
+    """Whether the outline follows the sides of the polygon `corners`.
+
+    Every side by `support`, or the whole circumference by that with two sides of four followed nearly all along: bone
+    as white as the outside eats into the others. Sides along the image's own edge may be half open.
+    """
     limit = np.array([shape[1] - 1, shape[0] - 1])
-    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+    following = np.roll(corners, -1, axis=0)
+    shares: list[float] = []
+    for start, end in zip(corners, following, strict=True):
         middle = (start + end) / 2
         on_edge = bool(((np.abs(middle) <= 1.5) | (np.abs(limit - middle) <= 1.5)).any())
-        if _followed(points, start, end) < (0.5 * support if on_edge else support):
-            return False
-    return True
+        shares.append(min(1.0, _followed(points, start, end) / (0.5 if on_edge else 1.0)))
+    if min(shares) >= support:
+        return True
+    lengths = np.hypot(*(following - corners).T)
+    around = float(np.average(shares, weights=lengths))
+    return len(corners) == 4 and min(shares) >= 0.2 and sorted(shares)[2] >= 0.9 and around >= 0.9 * support
 
 
 def _followed(points: Polygon, start: Polygon, end: Polygon) -> float:
@@ -174,35 +222,50 @@ def _followed(points: Polygon, start: Polygon, end: Polygon) -> float:
     return len(np.unique(np.clip((near / length * bins).astype(int), 0, bins - 1))) / bins
 
 
-def _is_circle(points: Polygon, shape: tuple[int, ...]) -> bool:
-    """Whether the outline away from the image's edge lies on a circle (residual ≤ 1.2 % of the radius)."""
+def _find_ellipse(points: Polygon, hull: Polygon, shape: tuple[int, ...]) -> Polygon | None:
+    """The ellipse through the hull's corners away from the image's edge, if they and most of the outline lie on it.
+
+    Circles and ellipses up to 3 : 1; the image may cut off parts. Residual ≤ 1.5 % of the radius (root mean square).
+    """
     limit = np.array([shape[1] - 1, shape[0] - 1])
-    free = points[((points > 1.5) & (points < limit - 1.5)).all(axis=1)].astype(np.float64)
-    if len(free) < 24:
-        return False
-    system = np.column_stack([2 * free, np.ones(len(free))])
-    (x, y, rest), *_ = np.linalg.lstsq(system, (free**2).sum(axis=1), rcond=None)
-    radius = float(np.sqrt(max(0.0, rest + x * x + y * y)))
-    residual = np.hypot(free[:, 0] - x, free[:, 1] - y) - radius
-    covered = len(np.unique((np.arctan2(free[:, 1] - y, free[:, 0] - x) * 18 / np.pi).astype(int))) / 36
-    return radius < max(shape) and covered >= 0.3 and float(np.sqrt(np.mean(residual**2))) <= 0.012 * radius
+    corners = hull[((hull > 1.5) & (hull < limit - 1.5)).all(axis=1)]
+    if len(corners) < 14:
+        return None
+    centre, axes, tilt = cv2.fitEllipse(corners)
+    if min(axes) < 16 or max(axes) > 3 * min(axes) or max(axes) > 2 * max(shape):
+        return None
+    turn = np.deg2rad(tilt)
+    frame = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+
+    def radius(some: Polygon) -> npt.NDArray[np.float64]:
+        return np.asarray(np.hypot(*((some - centre) @ frame / (np.array(axes) / 2)).T), np.float64)
+
+    free = points[((points > 1.5) & (points < limit - 1.5)).all(axis=1)]
+    on_corners, on_outline = radius(corners) - 1, np.abs(radius(free) - 1)
+    if np.sqrt(np.mean(on_corners**2)) > 0.015 or np.mean(on_outline <= 0.03) < 0.7 or len(free) < 0.3 * len(points):
+        return None
+    angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    rim = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (np.array(axes) / 2 + 0.5) @ frame.T + centre + 0.5
+    return np.clip(rim, 0, limit + 1).astype(np.float32)
 
 
 def _step(levels: Mask, polygon: Polygon) -> float:
-    """The median absolute step in grey across the polygon's edge, away from the image's own edges."""
+    """The step in grey that a fifth of the polygon's edge falls short of, away from the image's own edges."""
     rows, columns = levels.shape
-    mask = np.zeros((rows, columns), np.uint8)
-    cv2.fillPoly(mask, [np.round(polygon - 0.5).astype(np.int32)], 255)
-    kernel = np.ones((3, 3), np.uint8)
-    # Two rings of two pixels, each two pixels from the edge.
-    outer = np.asarray(cv2.dilate(mask, kernel, iterations=4) - cv2.dilate(mask, kernel, iterations=2), np.uint8)
-    inner = np.asarray(cv2.erode(mask, kernel, iterations=2) - cv2.erode(mask, kernel, iterations=4), np.uint8)
-    frame = np.zeros_like(mask)
-    frame[5:-5, 5:-5] = 255
-    outside, inside = levels[(np.bitwise_and(outer, frame)) > 0], levels[(np.bitwise_and(inner, frame)) > 0]
-    if outside.size < 16 or inside.size < 16:
-        return 1.0
-    return abs(float(np.median(outside)) - float(np.median(inside))) / 255
+    following = np.roll(polygon, -1, axis=0)
+    away = following - polygon
+    along = np.linspace(0.05, 0.95, 40 if len(polygon) <= 8 else 3, dtype=np.float32)
+    places = (polygon[:, None] + away[:, None] * along[None, :, None]).reshape(-1, 2)
+    normals = np.stack([away[:, 1], -away[:, 0]], axis=1) / np.maximum(1e-3, np.hypot(away[:, 0], away[:, 1]))[:, None]
+    normals = np.repeat(normals, len(along), axis=0)
+    outer, inner = places + 2.5 * normals - 0.5, places - 2.5 * normals - 0.5
+    limit = np.array([columns - 1, rows - 1])
+    seen = ((outer >= 0) & (outer <= limit) & (inner >= 0) & (inner <= limit)).all(axis=1)
+    if seen.sum() < 16:
+        return 0.0
+    (x0, y0), (x1, y1) = outer[seen].astype(int).T, inner[seen].astype(int).T
+    steps = np.abs(levels[y0, x0].astype(np.float32) - levels[y1, x1].astype(np.float32))
+    return float(np.quantile(steps, 0.2)) / 255
 
 
 def upright_turn(angle_deg: float) -> float:
