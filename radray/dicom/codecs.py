@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -17,7 +18,7 @@ from radray.dicom.samples import FrameSpec, SmallFrame, small_frame
 _SPARE = 1.5
 """A frame reduced by the codec keeps at least this many times the side wanted, so that the rest is an area average."""
 
-Samples = npt.NDArray[np.generic]
+Samples = npt.NDArray[Any]
 
 
 def decode_frame(frame: bytes, spec: FrameSpec) -> SmallFrame:
@@ -95,7 +96,7 @@ def _jpegxl(frame: bytes, spec: FrameSpec) -> SmallFrame:
 
 
 def _rle(frame: bytes, spec: FrameSpec) -> SmallFrame:
-    from rle.rle import decode_frame as decode_rle
+    from rle.rle import decode_frame as decode_rle  # type: ignore[import-not-found]
 
     flat = np.frombuffer(decode_rle(frame, spec.rows * spec.columns, spec.bits_allocated, "<"), np.uint8)
     kind = np.dtype(f"<u{spec.bits_allocated // 8}")

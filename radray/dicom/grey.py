@@ -31,7 +31,7 @@ def is_inverted(dataset: Dataset) -> bool:
 def grey_values(frame: SmallFrame, dataset: Dataset) -> Float:
     """Grey values in [0, 1], `[rows, columns]`, bone bright."""
     if frame.is_luminance:
-        return np.clip(frame.values, 0, 1)
+        return frame.values.clip(0, 1)
     values = _modality(frame.values, dataset)
     shown = _voi(values, dataset)
     return (1 - shown if is_inverted(dataset) else shown).astype(np.float32)
@@ -54,7 +54,7 @@ def _voi(values: Float, dataset: Dataset) -> Float:
             shown = _look_up(values, *table)
             top = max(float(table[1].max()), 1.0)
             if not _is_useless(shown / top, plain):
-                return np.clip(shown / top, 0, 1)
+                return (shown / top).clip(0, 1)
     centre, width = number(dataset, "WindowCenter"), number(dataset, "WindowWidth")
     if centre is not None and width is not None and width > 0:
         shown = _window(values, centre, width, text(dataset, "VOILUTFunction") or "LINEAR")
@@ -85,7 +85,7 @@ def _by_percentiles(values: Float, dataset: Dataset) -> Float:
         low, high = float(values.min()), float(values.max())
     if high <= low:
         return np.zeros_like(values)
-    return np.clip((values - low) / (high - low), 0, 1)
+    return ((values - low) / (high - low)).clip(0, 1)
 
 
 def _is_useless(shown: Float, plain: Float) -> bool:

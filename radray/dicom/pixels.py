@@ -46,7 +46,7 @@ class Pixels:
     """A radiograph as a display shows it, small."""
 
     grey: npt.NDArray[np.float32]
-    """`[rows, columns]` in [0, 1], bone bright, square pixels; long side `side_px`, less where the original is smaller."""
+    """`[rows, columns]` in [0, 1], bone bright, square pixels; long side `side_px`, or the original's if smaller."""
     burned_in: bool | None
     """Burned In Annotation (0028,0301); None where it is not stated."""
     source_rows: int

@@ -1,8 +1,9 @@
-"""Stored samples of one frame to a small image of their values (numpy and OpenCV only: the decoding child uses it too)."""
+"""Stored samples of one frame to a small image of their values. numpy and OpenCV only: the decoding child uses it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,9 +59,7 @@ def frame_bytes(spec: FrameSpec) -> int:
     return (spec.rows * spec.columns * spec.samples * spec.bits_allocated + 7) // 8
 
 
-def read_uncompressed(
-    buffer: memoryview | bytes, spec: FrameSpec, *, swapped_bytes: bool = False
-) -> npt.NDArray[np.generic]:
+def read_uncompressed(buffer: memoryview | bytes, spec: FrameSpec, *, swapped_bytes: bool = False) -> npt.NDArray[Any]:
     """The frame as stored: `[rows, columns]`, or `[rows, columns, 3]` for colour; a view of `buffer` where possible.
 
     Args:
@@ -89,7 +88,7 @@ def read_uncompressed(
     return flat.reshape(*shape, spec.samples)
 
 
-def small_frame(stored: npt.NDArray[np.generic], spec: FrameSpec, *, reduced_by: int = 0) -> SmallFrame:
+def small_frame(stored: npt.NDArray[Any], spec: FrameSpec, *, reduced_by: int = 0) -> SmallFrame:
     """Values of `stored` at the size wanted.
 
     Args:
@@ -107,7 +106,7 @@ def small_frame(stored: npt.NDArray[np.generic], spec: FrameSpec, *, reduced_by:
     )
 
 
-def _monochrome(stored: npt.NDArray[np.generic], spec: FrameSpec) -> npt.NDArray[np.generic]:
+def _monochrome(stored: npt.NDArray[Any], spec: FrameSpec) -> npt.NDArray[Any]:
     values = _unpack(stored if stored.ndim == 2 else stored[..., 0], spec)
     if spec.padding is None:
         return values
@@ -121,7 +120,7 @@ def _monochrome(stored: npt.NDArray[np.generic], spec: FrameSpec) -> npt.NDArray
     return filled
 
 
-def _unpack(stored: npt.NDArray[np.generic], spec: FrameSpec) -> npt.NDArray[np.generic]:
+def _unpack(stored: npt.NDArray[Any], spec: FrameSpec) -> npt.NDArray[Any]:
     """Drop what lies outside the stored bits (overlays, PS3.5 8.1.1) and restore the sign."""
     if stored.dtype.kind == "f" or spec.bits_allocated == 1 or stored.dtype.kind == "i":
         return stored
@@ -129,18 +128,18 @@ def _unpack(stored: npt.NDArray[np.generic], spec: FrameSpec) -> npt.NDArray[np.
     if spec.bits_stored >= width:
         return stored.view(stored.dtype.str.replace("u", "i")) if spec.signed else stored
     shift = spec.high_bit + 1 - spec.bits_stored
-    raw = stored.astype(np.uint32 if width > 16 else np.uint16)
+    raw: npt.NDArray[Any] = stored.astype(np.uint32 if width > 16 else np.uint16)
     if 0 < shift < 16:
         raw >>= shift
     raw &= (1 << spec.bits_stored) - 1
     if not spec.signed:
         return raw
     sign = 1 << (spec.bits_stored - 1)
-    signed: npt.NDArray[np.generic] = (raw.astype(np.int32) ^ sign) - sign
+    signed: npt.NDArray[Any] = (raw.astype(np.int32) ^ sign) - sign
     return signed
 
 
-def _luminance(stored: npt.NDArray[np.generic], spec: FrameSpec) -> Float:
+def _luminance(stored: npt.NDArray[Any], spec: FrameSpec) -> Float:
     """Brightness 0–1: palettes looked up, RGB weighted (ITU-R BT.601), YBR by its Y."""
     if spec.palette is not None:
         first, table = spec.palette
@@ -155,7 +154,7 @@ def _luminance(stored: npt.NDArray[np.generic], spec: FrameSpec) -> Float:
     return (stored[..., :3].astype(np.float32) @ weights).astype(np.float32)
 
 
-def _centre_phase(values: npt.NDArray[np.generic], reduced_by: int) -> Float:
+def _centre_phase(values: npt.NDArray[Any], reduced_by: int) -> Float:
     """Move a wavelet-reduced image so that a pixel stands for the middle of the block it covers.
 
     Sample i of a frame halved r times lies at full pixel 2^r·i; the middle of its block is (2^r − 1)/2 further.
@@ -163,10 +162,11 @@ def _centre_phase(values: npt.NDArray[np.generic], reduced_by: int) -> Float:
     shift = 0.5 * (1 - 0.5**reduced_by)
     image = values.astype(np.float32)
     kernel = np.asarray([0.0, 1 - shift, shift], np.float32)
-    return cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+    moved: Float = cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+    return moved
 
 
-def _shrink(values: npt.NDArray[np.generic], rows: int, columns: int, spec: FrameSpec) -> Float:
+def _shrink(values: npt.NDArray[Any], rows: int, columns: int, spec: FrameSpec) -> Float:
     """Area average to a long side of `side_px` with square pixels; never enlarged beyond the longer side."""
     height = rows * spec.pixel_height
     scale = min(1.0, spec.side_px / max(height, columns))

@@ -30,7 +30,7 @@ CODECS = {
     "1.2.840.10008.1.2.5": "rle",
     "1.2.840.10008.1.2.8.1": "deflated_frame",
 }
-"""Encapsulated syntaxes: JPEG (baseline, extended, lossless), JPEG-LS, JPEG 2000 and HTJ2K, JPEG XL, RLE, deflated frames."""
+"""Encapsulated syntaxes: JPEG baseline to lossless, JPEG-LS, JPEG 2000 and HTJ2K, JPEG XL, RLE, deflated frames."""
 
 
 def is_supported(transfer_syntax: str) -> bool:

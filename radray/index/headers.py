@@ -1,0 +1,73 @@
+"""Manifest rows to index rows: ranged reads, header facts, labels. No Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+
+from radray.archive import fetch_range
+from radray.dicom.header import HeaderReader, read_facts
+from radray.dicom.parsing import MoreBytesNeeded
+from radray.errors import ObjectError, Reason
+from radray.index.labels import LabelSource
+from radray.tables import INDEX_SCHEMA, MANIFEST_SCHEMA
+
+_GROWTH = 8
+_MAX_HEADER_BYTES = 1 << 26
+"""Longest header that is read (64 MiB)."""
+_READS_AT_ONCE = 8
+"""Ranged reads under way together: a store answers late, but many at once."""
+
+_Fetch = Callable[[str, int, int], bytes]
+
+
+class ReadHeaders:
+    """Reads the headers of a table of manifest rows.
+
+    Args:
+        reader: Class list, pseudonyms and rule.
+        labels: Where labels come from.
+        header_bytes: Bytes read first.
+    """
+
+    def __init__(self, *, reader: HeaderReader, labels: LabelSource, header_bytes: int) -> None:
+        self._reader, self._labels, self._header_bytes = reader, labels, header_bytes
+        self._threads = ThreadPoolExecutor(_READS_AT_ONCE)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """One row of `INDEX_SCHEMA` for each row, in order."""
+        listed = rows.select(MANIFEST_SCHEMA.names).to_pylist()
+        beginnings = self._threads.map(self._beginning, listed)
+        found = [self._facts(row, body) for row, body in zip(listed, beginnings, strict=True)]
+        return pa.Table.from_pylist(found, schema=INDEX_SCHEMA)
+
+    def _beginning(self, row: dict[str, Any]) -> bytes | ObjectError:
+        try:
+            return fetch_range(row["uri"], 0, self._header_bytes)
+        except ObjectError as error:
+            return error
+
+    def _facts(self, row: dict[str, Any], body: bytes | ObjectError) -> dict[str, Any]:
+        try:
+            if isinstance(body, ObjectError):
+                raise body
+            facts = row | self._read(row["uri"], row["size"], body)
+            facts["label"], facts["label_source"] = self._labels.label(row["uri"], facts)
+        except ObjectError as error:
+            return row | {"status": error.reason.status.value, "reason": error.reason.value, "message": error.message}
+        return facts
+
+    def _read(self, uri: str, size: int, body: bytes) -> dict[str, Any]:
+        while True:
+            try:
+                return read_facts(body, self._reader, complete=len(body) >= size)
+            except MoreBytesNeeded:
+                if len(body) >= _MAX_HEADER_BYTES:
+                    raise ObjectError(Reason.CORRUPT_HEADER, f"no end after {len(body):,} bytes") from None
+            rest = fetch_range(uri, len(body), len(body) * (_GROWTH - 1))
+            if not rest:
+                size = len(body)
+            body += rest
