@@ -2,8 +2,8 @@
 
 Outside it an image is flat: black where a shutter was applied, white where it was not. The field is what remains
 when those flat areas are taken from the border inwards, and it counts only if its outline is a rectangle (at any
-angle), an ellipse or another convex shape with straight sides. Where air inside the field is as black as the shutter the
-outline follows the anatomy; then the whole image is the field, for nothing may be cut away on a guess.
+angle), an ellipse or another convex shape with straight sides. Where air inside the field is as black as the shutter
+the outline follows the anatomy; then the whole image is the field, for nothing may be cut away on a guess.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ExposedField:
     polygon: Polygon
     """Outline in pixels of the image given, [points, 2]."""
     kind: Kind
-    """Whole image, rectangle at an angle, circle or ellipse (or part of one), or another convex outline of straight sides."""
+    """Whole image, rectangle at an angle, circle or ellipse (or part of one), or another convex outline."""
     angle_deg: float
     """Counter-clockwise turn that puts a rectangle upright, −45 to 45 degrees; 0 for other kinds."""
 
