@@ -198,6 +198,7 @@ def check_input(url: str, option: str) -> str:
         ConfigError: Nothing there, no right to read it, or the store cannot be reached within `CHECK_TIMEOUT_S`.
     """
     with _store_errors(url, option):
+        _call_endpoint(url)
         place = locate(url, timeout_s=CHECK_TIMEOUT_S)
         if not _is_there(place, place.path):
             raise ConfigError(f"{option} {url}: nothing is there; give the URL of an existing folder or prefix")
@@ -211,6 +212,7 @@ def check_output(url: str, option: str) -> str:
         ConfigError: The folder cannot be made, the bucket is missing, or the store cannot be reached in time.
     """
     with _store_errors(url, option):
+        _call_endpoint(url)
         place = locate(url, timeout_s=CHECK_TIMEOUT_S)
         if place.is_local:
             Path(place.path).mkdir(parents=True, exist_ok=True)
@@ -221,6 +223,29 @@ def check_output(url: str, option: str) -> str:
             if not _is_there(place, bucket):
                 raise ConfigError(f"{option} {url}: there is no bucket {bucket!r}; create it or choose another")
     return place.url
+
+
+def _call_endpoint(url: str) -> None:
+    """Ask the S3 endpoint for any answer at all: a second of imports sooner than s3fs could find out."""
+    endpoint = s3_endpoint()
+    if not endpoint or urlsplit(url).scheme not in ("s3", "s3a"):
+        return
+    import ssl
+    import urllib.error
+    import urllib.request
+
+    class KeepRedirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+            """A redirect is an answer."""
+
+    tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=_ca_bundle()))
+    try:
+        request = urllib.request.Request(endpoint, method="HEAD")
+        urllib.request.build_opener(tls, KeepRedirect).open(request, timeout=CHECK_TIMEOUT_S).close()
+    except urllib.error.HTTPError:
+        return
+    except urllib.error.URLError as error:
+        raise error.reason if isinstance(error.reason, Exception) else error from None
 
 
 def _is_there(place: Location, path: str) -> bool:

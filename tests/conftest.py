@@ -95,3 +95,16 @@ class PhantomArchive:
     """URL of its objects."""
     truth: str
     """URL of the table with the truth of each object."""
+
+
+@pytest.fixture(scope="session")
+def phantom_archive(tmp_path_factory: pytest.TempPathFactory) -> PhantomArchive:
+    """A small phantom export: 150 objects of 160 px, bad ones included."""
+    from radray.phantom.config import PhantomConfig
+    from radray.phantom.export import write_phantom
+
+    config = PhantomConfig(
+        output=str(tmp_path_factory.mktemp("phantom") / "archive"), images=150, side_px=160, least_per_region=5, seed=7
+    )
+    write_phantom(config)
+    return PhantomArchive(archive=config.output, truth=config.truth_url)
