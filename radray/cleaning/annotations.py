@@ -48,9 +48,12 @@ def find_annotations(grey: Grey, *, strong: bool = False) -> Annotations:
     markers: list[Box] = []
     for operation in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT):
         strokes = find_strokes(levels, contrast, operation)
-        for line in group_lines(_characters(strokes, levels, flat_std)):
+        characters = _characters(strokes)
+        flat = [_surrounding_std(levels, strokes, box) <= flat_std for box in characters]
+        others = [box for box, is_flat in zip(characters, flat, strict=True) if not is_flat]
+        for line in group_lines([box for box, is_flat in zip(characters, flat, strict=True) if is_flat]):
             if sum(_letters(box) for box in line) >= least:
-                text.append(_join(line))
+                text.append(_join(_extend(line, others)))
             elif operation == cv2.MORPH_TOPHAT:
                 markers.append(_join(line))
     return Annotations(text=tuple(text), markers=tuple(markers))
@@ -67,20 +70,21 @@ def find_strokes(levels: Mask, contrast: float, operation: int) -> Mask:
     return np.asarray(cv2.inRange(hat, contrast * 255, 255), np.uint8)
 
 
-def _characters(strokes: Mask, levels: Mask, flat_std: float) -> list[Box]:
-    """Boxes of pieces that have the size and shape of a character, or of a word run together, on a flat surrounding."""
-    longer = max(levels.shape)
+def _characters(strokes: Mask) -> list[Box]:
+    """Boxes of pieces that have the size and shape of a character, or of a word run together."""
+    longer = max(strokes.shape)
     count, _, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
     boxes = stats[1:count]
     width, height, area = boxes[:, 2], boxes[:, 3], boxes[:, 4]
     fill = area / np.maximum(1, width * height)
     fits = (height >= max(5, 0.01 * longer)) & (height <= 0.07 * longer) & (width >= 2)
-    fits &= (fill >= 0.2) & (fill <= 0.95) & ((width <= 1.6 * height) | ((width <= 12 * height) & (fill <= 0.75)))
+    letter = (width <= 1.6 * height) & ((fill <= 0.95) | (width <= 0.45 * height))
+    word = (width <= 12 * height) & (fill <= 0.75)
+    fits &= (fill >= 0.2) & (letter | word)
     boxes = boxes[fits]
     if len(boxes) > _MOST:
         return []
-    found = [Box(int(left), int(top), int(left + w), int(top + h)) for left, top, w, h, _ in boxes]
-    return [box for box in found if _surrounding_std(levels, strokes, box) <= flat_std]
+    return [Box(int(left), int(top), int(left + w), int(top + h)) for left, top, w, h, _ in boxes]
 
 
 def _surrounding_std(levels: Mask, strokes: Mask, box: Box) -> float:
@@ -113,6 +117,18 @@ def _continues(last: Box, box: Box) -> bool:
     )
 
 
+def _extend(line: Line, others: list[Box]) -> Line:
+    """The line of text with the pieces that go on with it where the surrounding is no longer flat."""
+    line = list(line)
+    for box in sorted(others):
+        if _continues(line[-1], box):
+            line.append(box)
+    for box in sorted(others, reverse=True):
+        if _continues(box, line[0]):
+            line.insert(0, box)
+    return line
+
+
 def _letters(box: Box) -> int:
     """How many letters of usual width a piece may hold."""
     return max(1, round((box.right - box.left) / (0.8 * (box.bottom - box.top))))
@@ -126,15 +142,19 @@ def _join(line: Line) -> Box:
 
 
 def paint_over(grey: Grey, boxes: tuple[Box, ...]) -> Grey:
-    """Fill each box, grown by a third of its height, with the median of the two pixels around it."""
+    """Fill each box with the median of the two pixels around it.
+
+    A box grows by a third of its height, and to the sides by a whole one: a letter at the end may have been missed.
+    """
     if not boxes:
         return grey
     out = grey.copy()
     rows, columns = grey.shape
     for box in boxes:
-        grow = max(2, round((box.bottom - box.top) / 3))
-        left, top = max(0, box.left - grow), max(0, box.top - grow)
-        right, bottom = min(columns, box.right + grow), min(rows, box.bottom + grow)
+        height = box.bottom - box.top
+        grow = max(2, round(height / 3))
+        left, top = max(0, box.left - height), max(0, box.top - grow)
+        right, bottom = min(columns, box.right + height), min(rows, box.bottom + grow)
         ring = np.concatenate(
             [
                 out[max(0, top - 2) : top, left:right].ravel(),

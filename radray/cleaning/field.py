@@ -246,7 +246,7 @@ def _find_ellipse(points: Polygon, hull: Polygon, shape: tuple[int, ...]) -> Pol
         return None
     angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     rim = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (np.array(axes) / 2 + 0.5) @ frame.T + centre + 0.5
-    return np.clip(rim, 0, limit + 1).astype(np.float32)
+    return np.asarray(np.clip(rim, 0, limit + 1), np.float32)
 
 
 def _step(levels: Mask, polygon: Polygon) -> float:
