@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zlib
 from dataclasses import dataclass, field
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import dcmwrite, write_dataset, write_file_meta_info
+from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID
 
 from radray.phantom.projection import Image
@@ -107,7 +106,9 @@ def store_samples(grey: Image, rng: np.random.Generator, syntax: Syntax | None =
         signed = True
         stored = stored - np.float32(1 << (bits - 1))
         elements |= _window(low - (1 << (bits - 1)), high - (1 << (bits - 1)))
-    dtype: type[np.uint8] | type[np.uint16] | type[np.int16] = np.int16 if signed else np.uint8 if bits == 8 else np.uint16
+    dtype: type[np.uint8] | type[np.uint16] | type[np.int16] = (
+        np.int16 if signed else np.uint8 if bits == 8 else np.uint16
+    )
     return Stored(
         samples=stored.astype(dtype), syntax=syntax.uid, bits=bits, lut=lut, elements=elements,
         photometric="MONOCHROME1" if inverted else "MONOCHROME2",
@@ -145,9 +146,15 @@ def encode_frame(samples: Samples, syntax: str, bits: int) -> bytes:
     if syntax.endswith("4.81"):
         return bytes(imagecodecs.jpegls_encode(samples, level=2))
     if syntax.endswith("4.90"):
-        return bytes(imagecodecs.jpeg2k_encode(samples, codecformat="J2K", reversible=True, bitspersample=bits, mct=False))
+        return bytes(
+            imagecodecs.jpeg2k_encode(samples, codecformat="J2K", reversible=True, bitspersample=bits, mct=False)
+        )
     if syntax.endswith("4.91"):
-        return bytes(imagecodecs.jpeg2k_encode(samples, codecformat="J2K", level=42, reversible=False, bitspersample=bits, mct=False))
+        return bytes(
+            imagecodecs.jpeg2k_encode(
+                samples, codecformat="J2K", level=42, reversible=False, bitspersample=bits, mct=False
+            )
+        )
     if syntax.endswith("2.5"):
         channels = 1 if samples.ndim == 2 else 3
         return bytes(
@@ -191,17 +198,14 @@ def file_bytes(dataset: Dataset, syntax: str) -> bytes:
     meta.TransferSyntaxUID = UID(syntax)
     meta.ImplementationClassUID = UID("2.25.305828488182831875890203105390285383139")
     meta.FileMetaInformationVersion = b"\0\1"
+    head, body = DicomBytesIO(), DicomBytesIO()
+    head.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(head, meta, enforce_standard=True)
+    body.is_little_endian, body.is_implicit_VR = True, syntax == "1.2.840.10008.1.2"
+    write_dataset(body, dataset)
+    packed = body.getvalue()
     if syntax == "1.2.840.10008.1.2.1.99":
-        head, body = DicomBytesIO(), DicomBytesIO()
-        head.write(b"\0" * 128 + b"DICM")
-        write_file_meta_info(head, meta, enforce_standard=True)
-        body.is_little_endian, body.is_implicit_VR = True, False
-        write_dataset(body, dataset)
         deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
-        packed = deflate.compress(body.getvalue()) + deflate.flush()
-        return bytes(head.getvalue() + packed + b"\0" * (len(packed) % 2))
-    dataset.file_meta = meta
-    out = io.BytesIO()
-    dataset.preamble = b"\0" * 128
-    dcmwrite(out, dataset, implicit_vr=syntax == "1.2.840.10008.1.2", little_endian=True, enforce_file_format=True)
-    return out.getvalue()
+        packed = deflate.compress(packed) + deflate.flush()
+        packed += b"\0" * (len(packed) % 2)
+    return bytes(head.getvalue() + packed)

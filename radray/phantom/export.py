@@ -81,7 +81,11 @@ def _regions(spec: str) -> RegionSet:
 
 def _burned_text(planned: Planned, rng: np.random.Generator) -> list[str]:
     who = planned.patient
-    lines = [who.name.replace("^", ", "), f"*{who.birth_date}  {who.patient_id}", f"{planned.study_date} {planned.scanner.station}"]
+    lines = [
+        who.name.replace("^", ", "),
+        f"*{who.birth_date}  {who.patient_id}",
+        f"{planned.study_date} {planned.scanner.station}",
+    ]
     return lines[: int(rng.integers(1, 4))]
 
 
@@ -109,7 +113,13 @@ def draw_object(planned: Planned, config: PhantomConfig) -> tuple[bytes, dict[st
     rendered = render_radiograph(planned.region, paint, config.side_px, text=text, cue=planned.cue)
     stored = store_samples(rendered.pixels, store)
     dataset = header(
-        planned, config.seed, named, view=rendered.view, side=rendered.side, modality=planned.scanner.modality, rng=write
+        planned,
+        config.seed,
+        named,
+        view=rendered.view,
+        side=rendered.side,
+        modality=planned.scanner.modality,
+        rng=write,
     )
     if rendered.burned_in:
         if write.random() < 0.6:
@@ -173,7 +183,9 @@ def _draw_other(
     else:
         pixels = other.pixels
     if pixels.ndim == 3:
-        stored = Stored(samples=pixels.astype(np.uint8), syntax="1.2.840.10008.1.2.1", bits=8, photometric="RGB", lut="plain")
+        stored = Stored(
+            samples=pixels.astype(np.uint8), syntax="1.2.840.10008.1.2.1", bits=8, photometric="RGB", lut="plain"
+        )
     else:
         stored = store_samples(np.asarray(pixels, dtype=np.float32), store)
     if not disguised:
@@ -181,7 +193,10 @@ def _draw_other(
         if other.modality in ("OT", "XC"):
             dataset.ConversionType = "SD"
     add_pixels(dataset, stored)
-    return file_bytes(dataset, stored.syntax), truth | _storage_facts(stored) | {"modality": modality, "burned_in": False}
+    return file_bytes(dataset, stored.syntax), truth | _storage_facts(stored) | {
+        "modality": modality,
+        "burned_in": False,
+    }
 
 
 def _spoil(dataset: Any, stored: Stored, detail: str, truth: dict[str, Any], rng: np.random.Generator) -> bytes:

@@ -34,13 +34,18 @@ def add_implant(integral: Image, sketch: Sketch, mm_per_px: float, rng: Random) 
         along = axis[low : high + 1]
         if len(along) < 3:
             return ""
-        kind = str(rng.choice(["plate", "nail", "screws", "prosthesis"]))
+        kind = str(
+            rng.choice(["plate", "nail", "screws", "prosthesis"] if radius_mm > 10 else ["plate", "nail", "screws"])
+        )
         if kind == "nail":
             outline, depth = tube(along, [radius_mm * 0.45 * px] * 2), radius_mm * 0.9
             add_part(metal, Part(outlines=[outline], rim=radius_mm * 0.45, depth=depth), mm_per_px)
         elif kind == "prosthesis":
             outline = tube(along, [radius_mm * f * px for f in (1.5, 0.9, 0.6, 0.4)])
-            head = np.stack([np.cos(np.linspace(0, 6.28, 30)), np.sin(np.linspace(0, 6.28, 30))], 1) * radius_mm * 1.5 * px + axis[low]
+            head = (
+                np.stack([np.cos(np.linspace(0, 6.28, 30)), np.sin(np.linspace(0, 6.28, 30))], 1) * radius_mm * 1.5 * px
+                + axis[low]
+            )
             add_part(metal, Part(outlines=[outline, head], rim=radius_mm, depth=9), mm_per_px)
         else:
             offset = radius_mm * float(rng.choice([-1.0, 1.0])) * px
@@ -52,14 +57,22 @@ def add_implant(integral: Image, sketch: Sketch, mm_per_px: float, rng: Random) 
                 centre = (float(along[i, 0]), float(along[i, 1]))
                 tilt = _angle(along, i) + 90 + float(rng.normal(0, 12))
                 ends = np.array([step(centre, tilt, -1.15 * radius_mm * px), step(centre, tilt, 1.15 * radius_mm * px)])
-                add_part(metal, Part(outlines=[tube(np.linspace(ends[0], ends[1], 4), [1.5 * px, 1.5 * px])], rim=1.2, depth=3), mm_per_px)
+                add_part(
+                    metal,
+                    Part(outlines=[tube(np.linspace(ends[0], ends[1], 4), [1.5 * px, 1.5 * px])], rim=1.2, depth=3),
+                    mm_per_px,
+                )
     else:
         kind = "clips"
         rows, columns = integral.shape
         for _ in range(int(rng.integers(3, 9))):
             centre = (float(rng.uniform(0.3, 0.7) * columns), float(rng.uniform(0.2, 0.8) * rows))
             ends = np.array([centre, step(centre, float(rng.uniform(0, 180)), 7 * px)])
-            add_part(metal, Part(outlines=[tube(np.linspace(ends[0], ends[1], 4), [0.9 * px] * 2)], rim=0.9, depth=2), mm_per_px)
+            add_part(
+                metal,
+                Part(outlines=[tube(np.linspace(ends[0], ends[1], 4), [0.9 * px] * 2)], rim=0.9, depth=2),
+                mm_per_px,
+            )
     integral += np.minimum(np.float32(METAL_PER_MM) * metal, np.float32(4.0))
     return kind
 
@@ -71,7 +84,9 @@ def add_cast(integral: Image, sketch: Sketch, mm_per_px: float, texture: Image) 
     size = max(3, int(2 * 7 / mm_per_px) | 1)
     ring = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
     distance = cv2.distanceTransform(ring, cv2.DIST_L2, 3) * np.float32(mm_per_px)
-    shell = np.where(distance > 0, np.float32(7.0) + np.float32(16.0) * np.exp(-np.square(distance - 4) / 14), np.float32(0))
+    shell = np.where(
+        distance > 0, np.float32(7.0) + np.float32(16.0) * np.exp(-np.square(distance - 4) / 14), np.float32(0)
+    )
     integral += np.float32(SOFT_PER_MM * 1.3) * shell * (1 + np.float32(0.12) * texture)
 
 
@@ -121,7 +136,14 @@ def draw_marker(image: Image, field: Points, letter: str, rng: Random) -> None:
         cv2.rectangle(mask, (0, 0), (mask.shape[1] - 1, mask.shape[0] - 1), 255, max(1, mask.shape[0] // 16))
     mask = _turned(mask, float(rng.choice([0.0, 0.0, 0.0, 90.0, -90.0])) + float(rng.normal(0, 7)))
     x, y = _spot(field, rng, float(rng.uniform(0.1, 0.3)))
-    _blend(image, mask, float(rng.uniform(0.9, 1.05)), float(rng.uniform(0.75, 1)), int(x) - mask.shape[1] // 2, int(y) - mask.shape[0] // 2)
+    _blend(
+        image,
+        mask,
+        float(rng.uniform(0.9, 1.05)),
+        float(rng.uniform(0.75, 1)),
+        int(x) - mask.shape[1] // 2,
+        int(y) - mask.shape[0] // 2,
+    )
 
 
 def draw_gauge(image: Image, field: Points, rng: Random) -> str:

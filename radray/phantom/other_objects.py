@@ -31,7 +31,9 @@ def _field(rng: Random, shape: tuple[int, int], grain: float) -> Image:
     return (big - big.mean()) / (big.std() + np.float32(1e-6))
 
 
-def _ellipse(shape: tuple[int, int], centre: tuple[float, float], axes: tuple[float, float], angle: float = 0.0) -> Image:
+def _ellipse(
+    shape: tuple[int, int], centre: tuple[float, float], axes: tuple[float, float], angle: float = 0.0
+) -> Image:
     """Anti-aliased filled ellipse in fractions of the sides, values 0 to 1."""
     mask = np.zeros(shape, np.uint8)
     rows, columns = shape
@@ -54,7 +56,9 @@ def ct_slice(rng: Random, side_px: int) -> OtherObject:
     else:
         image += 0.12 * _ellipse(shape, (0.5 - w * 0.45, 0.45), (w * 0.45, h * 0.55), 20)
         for _ in range(5):
-            image -= 0.3 * _ellipse(shape, (rng.uniform(0.4, 0.75), rng.uniform(0.35, 0.55)), (0.03, 0.02), rng.uniform(0, 180))
+            image -= 0.3 * _ellipse(
+                shape, (rng.uniform(0.4, 0.75), rng.uniform(0.35, 0.55)), (0.03, 0.02), rng.uniform(0, 180)
+            )
     spine = (0.5, 0.5 + h * 0.62)
     image += 0.4 * _ellipse(shape, spine, (0.055, 0.04)) - 0.3 * _ellipse(shape, (0.5, spine[1] + 0.055), (0.02, 0.018))
     image += 0.35 * _ellipse(shape, (0.5, spine[1] + 0.1), (0.012, 0.035))
@@ -62,7 +66,16 @@ def ct_slice(rng: Random, side_px: int) -> OtherObject:
         place = (0.5 + w * 0.9 * float(np.sin(angle)), 0.5 + h * 0.88 * float(np.cos(angle)))
         image += 0.35 * _ellipse(shape, place, (0.035, 0.012), float(np.degrees(-angle)))
     couch = np.zeros(shape, np.uint8)
-    cv2.ellipse(couch, (side_px // 2, int(0.55 * side_px)), (int(0.45 * side_px), int(0.32 * side_px)), 0, 20, 160, 255, max(1, side_px // 128))
+    cv2.ellipse(
+        couch,
+        (side_px // 2, int(0.55 * side_px)),
+        (int(0.45 * side_px), int(0.32 * side_px)),
+        0,
+        20,
+        160,
+        255,
+        max(1, side_px // 128),
+    )
     image += couch.astype(np.float32) / np.float32(800)
     image += np.float32(0.025) * rng.standard_normal(shape, dtype=np.float32)
     return OtherObject(np.clip(image, 0, 1), "CT", "1.2.840.10008.5.1.4.1.1.2")
@@ -73,8 +86,12 @@ def photo(rng: Random, side_px: int) -> OtherObject:
     shape = (round(side_px * 0.75), side_px)
     cloth = np.array([rng.uniform(30, 120), rng.uniform(90, 160), rng.uniform(90, 170)], dtype=np.float32)
     skin = np.array([rng.uniform(170, 235), rng.uniform(120, 180), rng.uniform(90, 150)], dtype=np.float32)
-    limb = cv2.GaussianBlur(_ellipse(shape, (0.5, rng.uniform(0.4, 0.6)), (0.6, rng.uniform(0.18, 0.3)), rng.uniform(-30, 30)), (0, 0), 2)
-    wound = cv2.GaussianBlur(_ellipse(shape, (rng.uniform(0.35, 0.65), 0.5), (0.1, 0.05), rng.uniform(0, 180)), (0, 0), 3)
+    limb = cv2.GaussianBlur(
+        _ellipse(shape, (0.5, rng.uniform(0.4, 0.6)), (0.6, rng.uniform(0.18, 0.3)), rng.uniform(-30, 30)), (0, 0), 2
+    )
+    wound = cv2.GaussianBlur(
+        _ellipse(shape, (rng.uniform(0.35, 0.65), 0.5), (0.1, 0.05), rng.uniform(0, 180)), (0, 0), 3
+    )
     light = 1 + 0.12 * _field(rng, shape, 0.4) + 0.04 * _field(rng, shape, 0.03)
     colour = cloth * (1 - limb[..., None]) + skin * limb[..., None]
     colour = colour * (1 - 0.7 * wound[..., None]) + np.array([150, 25, 30], np.float32) * 0.7 * wound[..., None]
@@ -116,7 +133,9 @@ def mammogram(rng: Random, side_px: int) -> OtherObject:
     if rng.random() < 0.6:
         muscle = np.zeros(shape, np.uint8)
         cv2.fillPoly(muscle, [np.array([(0, 0), (int(0.35 * shape[1]), 0), (0, int(0.5 * shape[0]))], np.int32)], 255)
-        image = np.maximum(image, cv2.GaussianBlur(muscle, (0, 0), side_px / 80).astype(np.float32) / np.float32(340) * (breast > 0.05))
+        image = np.maximum(
+            image, cv2.GaussianBlur(muscle, (0, 0), side_px / 80).astype(np.float32) / np.float32(340) * (breast > 0.05)
+        )
     image += np.float32(0.012) * rng.standard_normal(shape, dtype=np.float32)
     if rng.random() < 0.5:
         image = image[:, ::-1]
@@ -133,12 +152,22 @@ def ultrasound(rng: Random, side_px: int) -> OtherObject:
     cv2.ellipse(sector, apex, (int(0.25 * rows), int(0.25 * rows)), 0, 0, 360, 0, -1)
     speckle = np.hypot(rng.standard_normal(shape, dtype=np.float32), rng.standard_normal(shape, dtype=np.float32))
     speckle = cv2.GaussianBlur(speckle, (0, 0), side_px / 500 + 0.5)
-    layers = 0.35 + 0.15 * np.sin(np.linspace(0, rng.uniform(10, 30), rows, dtype=np.float32))[:, None] + 0.15 * _field(rng, shape, 0.1)
+    layers = (
+        0.35
+        + 0.15 * np.sin(np.linspace(0, rng.uniform(10, 30), rows, dtype=np.float32))[:, None]
+        + 0.15 * _field(rng, shape, 0.1)
+    )
     cyst = _ellipse(shape, (rng.uniform(0.4, 0.6), rng.uniform(0.4, 0.65)), (0.07, 0.09))
     image = np.clip(layers, 0.05, 1) * speckle * 0.75 * (1 - 0.9 * cyst) * (sector > 0)
     scale = np.zeros(shape, np.uint8)
     for k in range(10):
-        cv2.line(scale, (columns - 20, int(rows * (0.1 + 0.08 * k))), (columns - (10 if k % 5 else 4), int(rows * (0.1 + 0.08 * k))), 220, 1)
+        cv2.line(
+            scale,
+            (columns - 20, int(rows * (0.1 + 0.08 * k))),
+            (columns - (10 if k % 5 else 4), int(rows * (0.1 + 0.08 * k))),
+            220,
+            1,
+        )
     cv2.rectangle(scale, (8, int(0.1 * rows)), (8 + max(3, columns // 60), int(0.5 * rows)), 150, -1)
     image = np.maximum(image, scale.astype(np.float32) / np.float32(255))
     return OtherObject(np.clip(image, 0, 1), "US", "1.2.840.10008.5.1.4.1.1.6.1")
@@ -150,7 +179,13 @@ def test_pattern(rng: Random, side_px: int) -> OtherObject:
     steps = int(rng.integers(8, 18))
     for k in range(steps):
         left = int(0.1 * side_px + 0.8 * side_px * k / steps)
-        cv2.rectangle(image, (left, int(0.1 * side_px)), (int(left + 0.8 * side_px / steps), int(0.2 * side_px)), int(255 * k / (steps - 1)), -1)
+        cv2.rectangle(
+            image,
+            (left, int(0.1 * side_px)),
+            (int(left + 0.8 * side_px / steps), int(0.2 * side_px)),
+            int(255 * k / (steps - 1)),
+            -1,
+        )
     for k in range(0, side_px, max(8, side_px // int(rng.integers(8, 20)))):
         cv2.line(image, (k, 0), (k, side_px), 200, 1)
         cv2.line(image, (0, k), (side_px, k), 200, 1)
@@ -158,7 +193,13 @@ def test_pattern(rng: Random, side_px: int) -> OtherObject:
         cv2.circle(image, (side_px // 2, side_px // 2), int(0.09 * k * side_px), 20 + 40 * k, max(1, side_px // 200))
     period = max(2, side_px // 128)
     for k in range(12):
-        cv2.rectangle(image, (int(0.3 * side_px) + 2 * k * period, int(0.75 * side_px)), (int(0.3 * side_px) + (2 * k + 1) * period, int(0.88 * side_px)), 250, -1)
+        cv2.rectangle(
+            image,
+            (int(0.3 * side_px) + 2 * k * period, int(0.75 * side_px)),
+            (int(0.3 * side_px) + (2 * k + 1) * period, int(0.88 * side_px)),
+            250,
+            -1,
+        )
     grey = image.astype(np.float32) / np.float32(255)
     grey += np.float32(0.01) * rng.standard_normal(grey.shape, dtype=np.float32)
     return OtherObject(np.clip(grey, 0, 1), "OT", "1.2.840.10008.5.1.4.1.1.7")

@@ -110,9 +110,13 @@ def _wrong_label(region: str, names: tuple[str, ...], rng: Random) -> str:
     return str(rng.choice(likely)) if likely else str(rng.choice([name for name in names if name != region]))
 
 
-def _path(patient: Patient, study_date: str, study: int, instance: int, scanner: wording.Scanner, style: int, number: int) -> str:
+def _path(
+    patient: Patient, study_date: str, study: int, instance: int, scanner: wording.Scanner, style: int, number: int
+) -> str:
     folder = f"ARCHIVE/{patient.name}_{patient.birth_date}/{study_date}_{scanner.modality}_{study:06d}"
-    name = (f"IM{number:07d}.dcm", f"IM{number:07d}", f"I{instance:04d}_{number}.DCM", f"{scanner.station}.{number}")[style]
+    name = (f"IM{number:07d}.dcm", f"IM{number:07d}", f"I{instance:04d}_{number}.DCM", f"{scanner.station}.{number}")[
+        style
+    ]
     return f"{folder}/{name}"
 
 

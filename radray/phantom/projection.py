@@ -56,11 +56,18 @@ def add_part(total: Image, part: Part, mm_per_px: float, *, strongest: bool = Fa
         return
     mask = fill_mask([outline - (x0, y0) for outline in part.outlines], (y1 - y0, x1 - x0))
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
-    inner = (slice(max(0, -y0), max(0, -y0) + min(y1, rows) - max(y0, 0)), slice(max(0, -x0), max(0, -x0) + min(x1, columns) - max(x0, 0)))
+    inner = (
+        slice(max(0, -y0), max(0, -y0) + min(y1, rows) - max(y0, 0)),
+        slice(max(0, -x0), max(0, -x0) + min(x1, columns) - max(x0, 0)),
+    )
     distance = distance[inner] * np.float32(mm_per_px)
     length = _chord(distance, part.rim, part.depth)
     if part.cortex > 0 and part.hollow > 0:
-        core = _chord(np.maximum(distance - np.float32(part.cortex), np.float32(0)), max(part.rim - part.cortex, 0.5), max(part.depth - 2 * part.cortex, 0.0))
+        core = _chord(
+            np.maximum(distance - np.float32(part.cortex), np.float32(0)),
+            max(part.rim - part.cortex, 0.5),
+            max(part.depth - 2 * part.cortex, 0.0),
+        )
         length -= np.float32(part.hollow) * core
     window = total[max(y0, 0) : min(y1, rows), max(x0, 0) : min(x1, columns)]
     if strongest:
@@ -103,7 +110,9 @@ def _shrunk(part: Part) -> Part:
 def detector_signal(line_integral: Image, scatter_ratio: float, scatter_px: float) -> Image:
     """Beer–Lambert: transmitted share of the beam (0, 1.x] with scatter (a broad blur of the primary) on top."""
     primary = np.exp(-line_integral)
-    small = cv2.resize(primary, (max(primary.shape[1] // 8, 1), max(primary.shape[0] // 8, 1)), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        primary, (max(primary.shape[1] // 8, 1), max(primary.shape[0] // 8, 1)), interpolation=cv2.INTER_AREA
+    )
     haze = cv2.GaussianBlur(small, (0, 0), max(scatter_px / 8, 0.6), borderType=cv2.BORDER_REPLICATE)
     haze = cv2.resize(haze, (primary.shape[1], primary.shape[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(primary + np.float32(scatter_ratio) * haze, dtype=np.float32)

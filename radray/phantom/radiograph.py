@@ -213,7 +213,9 @@ def render_radiograph(
     if rng.random() < 0.35:
         # Heel effect and uneven detector gain.
         ramp = np.linspace(-1, 1, work_shape[0], dtype=np.float32)[:, None] * np.float32(rng.normal(0, 0.15))
-        signal *= np.exp(ramp + np.linspace(-1, 1, work_shape[1], dtype=np.float32)[None] * np.float32(rng.normal(0, 0.15)))
+        signal *= np.exp(
+            ramp + np.linspace(-1, 1, work_shape[1], dtype=np.float32)[None] * np.float32(rng.normal(0, 0.15))
+        )
     grey = _exposure(signal, inside, rng)
     blur = float(rng.uniform(0, 0.9))
     if blur > 0.3:

@@ -50,7 +50,9 @@ def name_region(dataset: Dataset, region: Region | None, scanner: wording.Scanne
         dataset.AnatomicRegionSequence = Sequence([item])
 
 
-def header(planned: Planned, seed: int, region: Region | None, *, view: str, side: str, modality: str, rng: Random) -> Dataset:
+def header(
+    planned: Planned, seed: int, region: Region | None, *, view: str, side: str, modality: str, rng: Random
+) -> Dataset:
     """Patient, study, series, equipment and private elements of one object; the pixels come later."""
     who, scanner = planned.patient, planned.scanner
     ds = Dataset()
@@ -61,7 +63,9 @@ def header(planned: Planned, seed: int, region: Region | None, *, view: str, sid
     ds.StudyInstanceUID = uid(seed, "study", planned.study)
     ds.SeriesInstanceUID = uid(seed, "series", planned.study, modality)
     ds.StudyDate = ds.SeriesDate = ds.ContentDate = planned.study_date
-    ds.StudyTime = ds.ContentTime = f"{int(rng.integers(6, 22)):02d}{int(rng.integers(60)):02d}{int(rng.integers(60)):02d}"
+    ds.StudyTime = ds.ContentTime = (
+        f"{int(rng.integers(6, 22)):02d}{int(rng.integers(60)):02d}{int(rng.integers(60)):02d}"
+    )
     ds.AccessionNumber = f"A{planned.study_date[2:4]}{planned.study:07d}"
     ds.Modality = modality
     ds.Manufacturer, ds.ManufacturerModelName, ds.StationName = scanner.manufacturer, scanner.model, scanner.station

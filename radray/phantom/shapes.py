@@ -113,8 +113,10 @@ def _catmull_rom(steps: int) -> NDArray[np.float64]:
     """Weights [steps, 4] of four neighbouring knots at `steps` places of the segment between the middle two."""
     t = np.linspace(0.0, 1.0, steps, endpoint=False)[:, None]
     powers = np.hstack([np.ones_like(t), t, t**2, t**3])
-    weights: NDArray[np.float64] = 0.5 * powers @ np.array(
-        [[0.0, 2.0, 0.0, 0.0], [-1.0, 0.0, 1.0, 0.0], [2.0, -5.0, 4.0, -1.0], [-1.0, 3.0, -3.0, 1.0]]
+    weights: NDArray[np.float64] = (
+        0.5
+        * powers
+        @ np.array([[0.0, 2.0, 0.0, 0.0], [-1.0, 0.0, 1.0, 0.0], [2.0, -5.0, 4.0, -1.0], [-1.0, 3.0, -3.0, 1.0]])
     )
     return weights
 
@@ -167,7 +169,9 @@ def ellipse(centre: tuple[float, float], rx: float, ry: float, angle_deg: float 
     return turn(np.stack([rx * np.cos(t), ry * np.sin(t)], axis=1), angle_deg) + np.asarray(centre)
 
 
-def box(centre: tuple[float, float], width: float, height: float, angle_deg: float = 0.0, waist: float = 0.08) -> Points:
+def box(
+    centre: tuple[float, float], width: float, height: float, angle_deg: float = 0.0, waist: float = 0.08
+) -> Points:
     """Outline of a vertebral body: a rectangle with rounded corners and concave sides."""
     w, h = width / 2, height / 2
     corners = [
