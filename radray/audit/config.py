@@ -1,0 +1,106 @@
+"""Configuration of the audit stage and the review page (imports neither Ray nor torch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from radray import storage
+from radray.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """Find what is wrong: predictions, labels and features → a ranked queue and its review page."""
+
+    predictions: str
+    """URL of the predictions, as written by jobs/score.py."""
+    images: str
+    """URL of the images table, as written by jobs/clean.py."""
+    probe: str
+    """URL of the probe's output (features, out-of-fold probabilities, bundle), as written by jobs/probe.py."""
+    output: str
+    """URL of the folder that gets findings, disagreement.csv and review.html."""
+    truth: str | None = None
+    """URL of a .parquet or .csv table with `uri` and `region` (true): for measuring only, nothing else reads it."""
+    neighbours: int = 20
+    """Nearest images of other patients that vote on each label (1 to 200)."""
+    min_probability: float = 0.1
+    """Labels at least this probably wrong are findings (0 to 1)."""
+    near_duplicate_bits: int = 4
+    """Perceptual hashes of 64 bits that differ in at most so many are near-duplicates (0 to 8)."""
+    review_limit: int = 300
+    """Findings of each issue on the review page, most suspicious first (1 to 5000)."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ConfigError: A value lies outside its range.
+        """
+        for name, low, high in (
+            ("neighbours", 1, 200),
+            ("min_probability", 0, 1),
+            ("near_duplicate_bits", 0, 8),
+            ("review_limit", 1, 5000),
+        ):
+            given = getattr(self, name)
+            if not low <= given <= high:
+                raise ConfigError(f"--{name.replace('_', '-')} is {given}; set a number from {low} to {high}")
+
+    def check(self) -> None:
+        """Look at the URLs before any work.
+
+        Raises:
+            ConfigError: An input is missing or the output cannot be written.
+        """
+        storage.check_input(self.predictions, "--predictions")
+        storage.check_input(self.images, "--images")
+        storage.check_input(self.probe, "--probe")
+        for part, option in (("bundle/bundle.json", "--probe"), ("out_of_fold.parquet", "--probe")):
+            if not storage.exists(storage.join(self.probe, part)):
+                raise ConfigError(f"{option} {self.probe}: {part} is missing there; run jobs/probe.py to its end first")
+        if self.truth is not None:
+            storage.check_input(self.truth, "--truth")
+            if not self.truth.endswith((".parquet", ".csv")):
+                raise ConfigError(f"--truth {self.truth}: give a .parquet or .csv file")
+        storage.check_output(self.output, "--output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewConfig:
+    """Serve the review page on this machine; verdicts go to verdicts.csv as they are given."""
+
+    findings: str
+    """URL of the findings, as written by jobs/audit.py."""
+    verdicts: str | None = None
+    """Path of the CSV file on this machine that verdicts are appended to; default: verdicts.csv beside the findings."""
+    port: int = 8765
+    """Port on 127.0.0.1 (0 for any free one, up to 65535)."""
+
+    def __post_init__(self) -> None:
+        """Check the port.
+
+        Raises:
+            ConfigError: No port number.
+        """
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"--port is {self.port}; set a number from 0 to 65535")
+
+    @property
+    def verdicts_path(self) -> str:
+        """Where verdicts are appended."""
+        return storage.locate(self.verdicts or storage.join(self.findings, "verdicts.csv")).path
+
+    def check(self) -> None:
+        """Look for the page and a place on this machine for the verdicts.
+
+        Raises:
+            ConfigError: No review page there, or the verdicts would lie in an object store, which cannot append.
+        """
+        storage.check_input(self.findings, "--findings")
+        if not storage.exists(storage.join(self.findings, "review.html")):
+            raise ConfigError(f"--findings {self.findings}: review.html is missing there; run jobs/audit.py first")
+        place = storage.locate(self.verdicts or storage.join(self.findings, "verdicts.csv"))
+        if not place.is_local:
+            raise ConfigError(f"verdicts cannot be appended in {place.url}; set --verdicts to a file on this machine")
+        storage.check_output(storage.parent(place.url), "--verdicts")
