@@ -1,0 +1,1 @@
+"""Verdicts and policy to final labels, with their provenance."""
