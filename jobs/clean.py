@@ -1,6 +1,7 @@
 """Fetch, decode and clean every radiograph of an index.
 
-python jobs/clean.py --index out/index --output out/images
+On a laptop: python jobs/clean.py --index index/ --output images/
+On a cluster: ray job submit --address http://head:8265 -- python jobs/clean.py --index s3://radray/index --output s3://radray/images
 """
 
 from radray.cli import run_job

@@ -123,6 +123,7 @@ def summarise(url: str, rows_in: int) -> dict[str, Any]:
     usable = table.filter(pc.equal(table["status"], Status.OK.value))
     flags: Counter[str] = Counter(pc.list_flatten(usable["flags"]).to_pylist())
     return {
+        "stage": "clean",
         "rows_in": rows_in,
         "rows_out": table.num_rows,
         "by_status": streaming.count_by(table, "status"),

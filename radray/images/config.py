@@ -20,7 +20,7 @@ class CleanConfig:
     """URL of the index, as written by jobs/index.py."""
     output: str
     """URL of the folder that gets the images table."""
-    cleaning: Annotated[CleaningConfig, tyro.conf.arg(prefix_name=False)] = field(default_factory=CleaningConfig)
+    cleaning: Annotated[CleaningConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=CleaningConfig)
     """The cleaning steps."""
     test_fraction: float = 0.2
     """Share of the patients of each region that go to the test split (0 to 0.9)."""
