@@ -195,7 +195,7 @@ class Bundle:
     def _batches(self, images: npt.NDArray[np.uint8], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Probabilities [members, b, classes] and outlier percentiles [members, b] of one batch after the other."""
         for start in range(0, len(images), batch):
-            pixels = torch.from_numpy(np.ascontiguousarray(images[start : start + batch])).to(self.device)
+            pixels = torch.from_numpy(images[start : start + batch].copy()).to(self.device)
             probabilities, percentiles = [], []
             for member in self.members:
                 features = member.standardise(embed(member.backbone, pixels, self.views))

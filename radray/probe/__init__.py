@@ -1,0 +1,1 @@
+"""Frozen features, linear heads, label budgets, calibration, and the bundle made of them."""

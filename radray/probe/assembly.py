@@ -1,0 +1,115 @@
+"""From fitted heads to the bundle: neighbour banks, the outlier scale, and the thresholds of abstention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from radray.cleaning.config import CleaningConfig
+from radray.ensemble import Bundle, Member, Predictions
+from radray.ensemble.outlier import neighbour_distance
+from radray.images.split import TRAIN, VALIDATION
+from radray.probe.cohort import Cohort
+from radray.probe.config import ProbeConfig
+from radray.probe.heads import Embedded, FittedHead
+from radray.probe.members import FullFit
+from radray.regions import RegionSet
+
+_FAR = 0.99
+"""Validation images beyond this out-of-domain score are abstained from whatever their confidence."""
+
+
+def build_bundle(
+    cohort: Cohort,
+    embedded: Sequence[Embedded],
+    fit: FullFit,
+    config: ProbeConfig,
+    regions: RegionSet,
+    cleaning: CleaningConfig,
+) -> Bundle:
+    """The bundle, without metrics, not saved."""
+    validation = cohort.rows(VALIDATION, labelled=False)
+    members = [
+        _member(each, fit.heads[each.method], float(share), cohort.rows(TRAIN, labelled=False), validation, config)
+        for each, share in zip(embedded, fit.mixture.shares, strict=True)
+    ]
+    bundle = Bundle(
+        regions=regions,
+        cleaning=cleaning,
+        members=members,
+        temperature=fit.mixture.temperature,
+        ood_reference=torch.zeros(1),
+        confidence_threshold=0.0,
+        ood_threshold=1.0,
+        views=config.views,
+    )
+    percentiles = torch.stack(
+        [member.outlier_percentile(each.features[validation]) for member, each in zip(members, embedded, strict=True)]
+    )
+    bundle.ood_reference = percentiles.mean(dim=0).sort().values
+    found = predict_features(bundle, embedded, validation)
+    bundle.ood_threshold = max(_FAR, config.coverage)
+    bundle.confidence_threshold = _confidence_threshold(found, bundle.ood_threshold, config.coverage)
+    return bundle
+
+
+def predict_features(bundle: Bundle, embedded: Sequence[Embedded], rows: Tensor) -> Predictions:
+    """What the bundle says about images whose features are there already."""
+    probabilities, percentiles = [], []
+    for member, each in zip(bundle.members, embedded, strict=True):
+        features = each.features[rows]
+        probabilities.append(torch.softmax(member.logits(features), dim=1))
+        percentiles.append(member.outlier_percentile(features))
+    return bundle.combine(torch.stack(probabilities), torch.stack(percentiles))
+
+
+def describe(
+    cohort: Cohort, fit: FullFit, config: ProbeConfig, metrics: Mapping[str, dict[str, float]], data_digest: str
+) -> dict[str, Any]:
+    """The facts that go into bundle.json and the model card."""
+    counts = torch.bincount(cohort.labels[fit.training], minlength=len(cohort.names)).tolist()
+    return {
+        "coverage": config.coverage,
+        "images": {split: len(cohort.rows(split)) for split in ("train", "validation", "test")},
+        "training_images": dict(zip(cohort.names, counts, strict=True)),
+        "training_labels_left_out": len(fit.left_out),
+        "balance": config.balance,
+        "l2": {method: head.l2 for method, head in fit.heads.items()},
+        "metrics": dict(metrics),
+        "data_digest": data_digest,
+        "seed": config.seed,
+    }
+
+
+def _member(
+    each: Embedded, head: FittedHead, share: float, training: Tensor, validation: Tensor, config: ProbeConfig
+) -> Member:
+    generator = torch.Generator().manual_seed(config.seed)
+    chosen = training[torch.randperm(len(training), generator=generator)[: config.bank_images]]
+    # Kept as float16 in the folder: rounded here, so that a loaded bundle gives the same scores.
+    bank = torch.nn.functional.normalize(each.features[chosen], dim=1).half().float()
+    points = torch.nn.functional.normalize(each.features[validation], dim=1)
+    return Member(
+        method=each.method,
+        backbone=each.run.backbone,
+        mean=each.mean,
+        scale=each.scale,
+        weight=head.weight,
+        bias=head.bias,
+        bank=bank,
+        distances=neighbour_distance(points, bank).sort().values,
+        temperature=head.temperature,
+        share=share,
+        run_digest=each.run.digest,
+    )
+
+
+def _confidence_threshold(found: Predictions, ood_threshold: float, coverage: float) -> float:
+    """The largest threshold that still answers the share `coverage` of the images (those too far out are not)."""
+    near = torch.from_numpy(found.confidence)[torch.from_numpy(found.ood_score) <= ood_threshold].sort().values
+    answered = math.ceil(coverage * len(found))
+    return float(near[max(0, len(near) - answered)]) if len(near) else 0.0

@@ -1,0 +1,69 @@
+"""Temperatures and member weights, fitted on validation labels of which a share may be wrong.
+
+A label is taken as right with probability 1 − noise, else as any class: its likelihood is (1 − noise) · p + noise / C.
+Without that a few wrong labels would make every probability too timid.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_GRID = torch.linspace(-3.5, 3.0, 261)
+"""Natural logarithms of the temperatures tried."""
+
+
+def negative_log_likelihood(probabilities: Tensor, labels: Tensor, noise: float = 0.0) -> Tensor:
+    """Of each label: Float[..., n, classes] and Int64[n] to Float[..., n]."""
+    chosen = probabilities.gather(-1, labels.expand(probabilities.shape[:-1])[..., None])[..., 0]
+    return -((1 - noise) * chosen + noise / probabilities.shape[-1]).clamp_min(1e-12).log()
+
+
+def fit_temperature(logits: Tensor, labels: Tensor, noise: float = 0.0) -> float:
+    """The temperature under which softmax(logits / t) explains the labels best (Guo et al., arXiv 1706.04599).
+
+    A weak prior, worth one image at t = e^±1.4, keeps it finite where few images are there.
+
+    Args:
+        logits: Float32[n, classes], n may be 0.
+        labels: Int64[n].
+        noise: Share of wrong labels, 0 to 1.
+
+    Returns:
+        exp(−3.5) to exp(3); 1.0 without images.
+    """
+    if not len(labels):
+        return 1.0
+    grid = _GRID.to(logits.device)
+    losses = torch.stack(
+        [
+            negative_log_likelihood(torch.softmax(logits / log_t.exp(), dim=1), labels, noise).sum() + 0.5 * log_t**2
+            for log_t in grid
+        ]
+    )
+    return float(grid[losses.argmin()].exp())
+
+
+def fit_shares(probabilities: Tensor, labels: Tensor, noise: float = 0.0, *, pull: float = 0.2) -> Tensor:
+    """Mixture weights of the members by expectation maximisation, pulled towards equal.
+
+    Args:
+        probabilities: Float32[members, n, classes], calibrated; n may be 0.
+        labels: Int64[n].
+        noise: Share of wrong labels.
+        pull: The prior is worth this share of the images, and 10 more.
+
+    Returns:
+        Float32[members], not negative, sum 1.
+    """
+    members, count = probabilities.shape[:2]
+    shares = torch.full((members,), 1 / members)
+    if not count:
+        return shares
+    likelihood = torch.exp(-negative_log_likelihood(probabilities, labels, noise)).cpu()
+    prior = (pull * count + 10) / members
+    for _ in range(100):
+        blame = shares[:, None] * likelihood
+        shares = (blame / blame.sum(dim=0)).sum(dim=1) + prior
+        shares = shares / shares.sum()
+    return shares

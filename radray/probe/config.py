@@ -1,0 +1,88 @@
+"""Configuration of the probe stage (imports neither Ray nor torch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from radray import storage
+from radray.errors import ConfigError
+from radray.images.budgets import parse_budget
+from radray.regions import load_regions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """Embed every image once, fit linear heads, measure them, and build the bundle: images and runs → probe."""
+
+    images: str
+    """URL of the images table, as written by jobs/clean.py."""
+    runs: tuple[str, ...]
+    """URLs of run folders (jobs/pretrain.py), or of folders that hold run folders."""
+    output: str
+    """URL of the folder that gets features, tables and the bundle."""
+    regions: str = "skeletal14"
+    """Class list: skeletal14, skeletal22, or the path of a JSON file."""
+    truth: str | None = None
+    """URL of a Parquet or CSV table with uri and region, for measuring only; nothing is fitted to it."""
+    budgets: tuple[str, ...] = ("1", "5", "20", "all")
+    """Label budgets to measure: images a region (5), a share (1%) or all."""
+    seeds: int = 3
+    """Draws of labels for each budget below all (1 to 100)."""
+    folds: int = 5
+    """Folds by patient for out-of-fold probabilities (2 to 20)."""
+    balance: float = 0.5
+    """Class weighting: a region of n images counts as n to the power of 1 − balance (0 none, 1 fully balanced)."""
+    prune: bool = True
+    """Leave out training labels that heads trained on other patients contradict."""
+    l2: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+    """L2 strengths to choose from on the validation split (above 0)."""
+    views: tuple[str, ...] = ("identity",)
+    """Views of each image whose features are averaged: identity, flip."""
+    coverage: float = 0.95
+    """Share of validation images that the bundle answers rather than abstains from (0.5 to 1)."""
+    bank_images: int = 5000
+    """Training images kept for the out-of-domain score (10 to 100000)."""
+    batch: int = 64
+    """Images embedded together (1 to 4096)."""
+    seed: int = 0
+    """Seed of folds, draws and resampling."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ConfigError: If a value lies outside its range.
+        """
+        for name, low, high in (
+            ("seeds", 1, 100),
+            ("folds", 2, 20),
+            ("balance", 0, 1),
+            ("coverage", 0.5, 1),
+            ("bank_images", 10, 100_000),
+            ("batch", 1, 4096),
+        ):
+            given = getattr(self, name)
+            if not low <= given <= high:
+                raise ConfigError(f"--{name.replace('_', '-')} is {given}; set a number from {low} to {high}")
+        if not self.runs:
+            raise ConfigError("--runs is empty; give at least one run folder")
+        if not self.l2 or min(self.l2) <= 0:
+            raise ConfigError(f"--l2 is {list(self.l2)}; set one or more numbers above 0")
+        for budget in self.budgets:
+            parse_budget(budget)
+
+    def check(self) -> None:
+        """Look at the URLs before any work.
+
+        Raises:
+            ConfigError: Something named is not there, or the output cannot be written.
+        """
+        load_regions(self.regions)
+        storage.check_input(self.images, "--images")
+        if not storage.list_files(self.images, ".parquet"):
+            raise ConfigError(f"--images {self.images}: no images table is there; run jobs/clean.py first")
+        for url in self.runs:
+            storage.check_input(url, "--runs")
+        if self.truth:
+            storage.check_input(self.truth, "--truth")
+        storage.check_output(self.output, "--output")

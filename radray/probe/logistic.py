@@ -1,0 +1,178 @@
+"""Multinomial logistic regression, many heads at once: each with its own sample weights and L2 strength.
+
+For head h the objective is Σᵢ wₕᵢ · CE(xᵢ, yᵢ) / Σᵢ wₕᵢ + λₕ/2 · ‖Wₕ‖², the bias free. It equals scikit-learn's
+`LogisticRegression(C=1/λ)` with sample weights that sum to 1. All heads share every matrix product of a batched
+L-BFGS (Liu and Nocedal 1989) with one step length a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+ABSENT_BIAS = -1e4
+"""Bias of a class without any training image: its probability is 0 in every use."""
+
+_MEMORY = 12
+_ELEMENTS = 1 << 25
+"""Most logits held at once; more heads are solved in several groups."""
+
+
+class Heads(NamedTuple):
+    """Linear heads."""
+
+    weight: Tensor
+    """Float32[heads, classes, d]."""
+    bias: Tensor
+    """Float32[heads, classes]."""
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Float32[n, d] to Float32[heads, n, classes]."""
+        return torch.einsum("nd,hcd->hnc", features, self.weight) + self.bias[:, None]
+
+
+def fit_heads(
+    features: Tensor,
+    labels: Tensor,
+    sample_weights: Tensor,
+    l2: Tensor,
+    classes: int,
+    *,
+    steps: int = 200,
+    tolerance: float = 2e-5,
+) -> Heads:
+    """Fit one head for each row of `sample_weights`.
+
+    Args:
+        features: Float32[n, d], standardised.
+        labels: Int64[n], 0 to classes − 1; any value where the weight is 0.
+        sample_weights: Float32[heads, n], not negative, a positive sum in each row.
+        l2: Float32[heads], above 0.
+        classes: Number of classes; those without weight get `ABSENT_BIAS`.
+        steps: Most L-BFGS steps.
+        tolerance: A head is done when no entry of its gradient is larger.
+    """
+    used = (sample_weights > 0).any(dim=0)
+    features, labels, sample_weights = features[used], labels[used], sample_weights[:, used]
+    shares = sample_weights / sample_weights.sum(dim=1, keepdim=True)
+    group = max(1, _ELEMENTS // max(1, features.shape[0] * classes))
+    parts = [
+        _fit_group(
+            features, labels, shares[start : start + group], l2[start : start + group], classes, steps, tolerance
+        )
+        for start in range(0, len(shares), group)
+    ]
+    return Heads(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+
+
+def _fit_group(
+    features: Tensor, labels: Tensor, shares: Tensor, l2: Tensor, classes: int, steps: int, tolerance: float
+) -> Heads:
+    heads, (count, dimension) = len(shares), features.shape
+    inputs = torch.cat([features, torch.ones(count, 1, device=features.device)], dim=1)
+    onehot = torch.nn.functional.one_hot(labels, classes).float()
+    absent = torch.where(shares @ onehot > 0, 0.0, ABSENT_BIAS)
+    penalty = torch.ones(dimension + 1, device=features.device)
+    penalty[-1] = 0
+    weighting = shares.T.contiguous()
+    chosen = labels[:, None, None].expand(count, heads, 1)
+
+    def objective(theta: Tensor) -> tuple[Tensor, Tensor]:
+        logits = (inputs @ theta.view(heads * classes, dimension + 1).T).view(count, heads, classes) + absent
+        log_p = torch.log_softmax(logits, dim=2)
+        decay = l2[:, None] * (theta.view(heads, classes, -1) * penalty).flatten(1)
+        loss = 0.5 * (decay * theta).sum(dim=1) - (weighting * log_p.gather(2, chosen)[..., 0]).sum(dim=0)
+        slope = log_p.exp_().mul_(weighting[..., None])
+        slope.scatter_add_(2, chosen, -weighting[..., None])
+        return loss, (slope.view(count, heads * classes).T @ inputs).view(heads, -1) + decay
+
+    theta = minimise(objective, torch.zeros(heads, classes * (dimension + 1), device=features.device), steps, tolerance)
+    solved = theta.view(heads, classes, dimension + 1)
+    return Heads(solved[..., :-1].clone(), solved[..., -1] + absent)
+
+
+def minimise(
+    objective: Callable[[Tensor], tuple[Tensor, Tensor]], theta: Tensor, steps: int, tolerance: float
+) -> Tensor:
+    """Minimise independent convex functions side by side with L-BFGS and backtracking.
+
+    Args:
+        objective: Float[h, p] to values Float[h] and gradients Float[h, p].
+        theta: Float[h, p], the start.
+        steps: Most steps.
+        tolerance: A row is done when no entry of its gradient is larger.
+
+    Returns:
+        Float[h, p].
+    """
+    loss, slope = objective(theta)
+    history: list[tuple[Tensor, Tensor, Tensor]] = []
+    running = slope.abs().amax(dim=1) > tolerance
+    for _ in range(steps):
+        if not running.any():
+            break
+        direction = -_precondition(slope, history)
+        descent = (direction * slope).sum(dim=1)
+        uphill = descent >= 0
+        direction = torch.where(uphill[:, None], -slope, direction)
+        descent = torch.where(uphill, -(slope**2).sum(dim=1), descent)
+        length = torch.where(running, 1.0, 0.0)
+        if not history:
+            length = length / direction.norm(dim=1).clamp_min(1.0)
+        for _ in range(20):
+            new_theta = theta + length[:, None] * direction
+            new_loss, new_slope = objective(new_theta)
+            failed = running & (new_loss > loss + 1e-4 * length * descent)
+            if not failed.any():
+                break
+            length = torch.where(failed, length * 0.4, length)
+        # A row that finds no lower value any more stands at the limit of float32.
+        running = running & ~failed
+        moved = running[:, None]
+        step, change = torch.where(moved, new_theta - theta, 0.0), torch.where(moved, new_slope - slope, 0.0)
+        curvature = (step * change).sum(dim=1)
+        history.append((step, change, torch.where(curvature > 1e-12, 1 / curvature.clamp_min(1e-12), 0.0)))
+        history = history[-_MEMORY:]
+        theta = torch.where(moved, new_theta, theta)
+        loss = torch.where(running, new_loss, loss)
+        slope = torch.where(moved, new_slope, slope)
+        running = running & (slope.abs().amax(dim=1) > tolerance)
+    return theta
+
+
+def _precondition(slope: Tensor, history: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """The two loops of L-BFGS, each row with its own scalars; pairs with rho 0 have no effect."""
+    result = slope
+    alphas = []
+    for step, change, rho in reversed(history):
+        alpha = rho * (step * result).sum(dim=1)
+        alphas.append(alpha)
+        result = result - alpha[:, None] * change
+    if history:
+        step, change, rho = history[-1]
+        size = (change**2).sum(dim=1)
+        scale = torch.where((rho > 0) & (size > 0), 1 / (rho * size).clamp_min(1e-20), 1.0)
+        result = result * scale[:, None]
+    for (step, change, rho), alpha in zip(history, reversed(alphas), strict=True):
+        beta = rho * (change * result).sum(dim=1)
+        result = result + (alpha - beta)[:, None] * step
+    return result
+
+
+def balanced_weights(labels: Tensor, classes: int, balance: float) -> Tensor:
+    """Sample weights that give a class of n images a total weight of n^(1 − balance).
+
+    Args:
+        labels: Int64[n].
+        classes: Number of classes.
+        balance: 0 weighs every image alike, 1 every class alike.
+
+    Returns:
+        Float32[n], mean 1.
+    """
+    counts = torch.bincount(labels, minlength=classes).clamp_min(1).float()
+    weights = (counts**-balance)[labels]
+    return weights / weights.mean()

@@ -1,0 +1,94 @@
+"""Figures of a classifier: scores grow with quality, errors fall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+
+
+def confusion_matrix(labels: IntArray, predicted: IntArray, classes: int) -> IntArray:
+    """Int64[classes, classes]: row the label, column the prediction.
+
+    Example:
+        >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 1, 0]), 2).tolist()
+        [[1, 0], [1, 1]]
+    """
+    return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def accuracy_score(matrix: IntArray) -> float:
+    """Share of right predictions; NaN without images."""
+    return float(np.trace(matrix) / matrix.sum()) if matrix.sum() else float("nan")
+
+
+def recall_scores(matrix: IntArray) -> npt.NDArray[np.float64]:
+    """Of each class; NaN for classes without images."""
+    support = matrix.sum(axis=1)
+    return np.where(support > 0, np.diag(matrix) / np.maximum(support, 1), np.nan)
+
+
+def precision_scores(matrix: IntArray) -> npt.NDArray[np.float64]:
+    """Of each class; NaN for classes never predicted."""
+    predicted = matrix.sum(axis=0)
+    return np.where(predicted > 0, np.diag(matrix) / np.maximum(predicted, 1), np.nan)
+
+
+def balanced_accuracy_score(matrix: IntArray) -> float:
+    """Mean recall over the classes that have images."""
+    recalls = recall_scores(matrix)
+    return float(np.nanmean(recalls)) if np.isfinite(recalls).any() else float("nan")
+
+
+def macro_f1_score(matrix: IntArray) -> float:
+    """Mean F1 over the classes that have images or predictions."""
+    total = matrix.sum(axis=0) + matrix.sum(axis=1)
+    seen = total > 0
+    return float((2 * np.diag(matrix)[seen] / total[seen]).mean()) if seen.any() else float("nan")
+
+
+def calibration_error(probabilities: FloatArray, labels: IntArray, bins: int = 15) -> float:
+    """Expected calibration error of the largest probability, in bins of equal count (0 is best).
+
+    Args:
+        probabilities: Float32[n, classes].
+        labels: Int64[n].
+        bins: Number of bins (fewer where there are fewer images).
+    """
+    if not len(labels):
+        return float("nan")
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    order = np.argsort(confidence, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    return float(sum(abs(confidence[part].mean() - right[part].mean()) * len(part) for part in parts) / len(order))
+
+
+def patient_interval(
+    right: npt.NDArray[np.bool_], patients: Sequence[str], *, level: float = 0.95, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap interval of the accuracy: whole patients are drawn, for their images are not independent.
+
+    Args:
+        right: Bool[n].
+        patients: Patient of each image.
+        level: Coverage of the interval.
+        draws: Resamples.
+        seed: Of the resampling.
+
+    Returns:
+        Lower and upper bound; NaN without images.
+    """
+    if not len(right):
+        return float("nan"), float("nan")
+    _, member = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    images = np.bincount(member).astype(np.float64)
+    hits = np.bincount(member, weights=right.astype(np.float64))
+    drawn = np.random.default_rng(seed).multinomial(len(images), np.full(len(images), 1 / len(images)), size=draws)
+    accuracy = (drawn @ hits) / (drawn @ images)
+    low, high = np.quantile(accuracy, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,186 @@
+"""The probe stage: embed, fit, measure, and leave a bundle.
+
+Writes below the output: features/<method>.parquet, out_of_fold.parquet, test_predictions.parquet, accuracy.csv,
+knn.csv, per_region.csv, confusion.csv, bundle/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from radray import storage
+from radray.ensemble import Bundle, Predictions
+from radray.errors import ConfigError, Status
+from radray.images.reading import load_cleaning
+from radray.images.split import TEST
+from radray.pretrain.run import Run, load_run
+from radray.probe import figures
+from radray.probe.assembly import build_bundle, describe, predict_features
+from radray.probe.budgets import find_budget_runs, fit_budgets
+from radray.probe.cohort import Cohort, read_cohort
+from radray.probe.config import ProbeConfig
+from radray.probe.embedding import embed_images, images_digest
+from radray.probe.heads import Embedded, standardise
+from radray.probe.members import FullFit, fit_full, out_of_fold_all
+from radray.probe.neighbours import neighbour_probabilities
+from radray.regions import load_regions
+
+
+def run_probe(config: ProbeConfig) -> dict[str, Any]:
+    """Run the stage; return its summary.
+
+    Raises:
+        ConfigError: Runs that do not fit the images, or images without labels enough.
+    """
+    regions = load_regions(config.regions)
+    cleaning = load_cleaning(config.images)
+    runs = find_runs(config)
+    cohort = read_cohort(config, regions)
+    embedded = [_embed(method, run, cohort, config) for method, run in runs.items()]
+    fit = fit_full(cohort, embedded, config)
+    bundle = build_bundle(cohort, embedded, fit, config, regions, cleaning)
+    everyone = torch.arange(len(cohort))
+    predictions = predict_features(bundle, embedded, everyone)
+    full = {method: torch.from_numpy(own) for method, own in predictions.member_probabilities.items()}
+    full["ensemble"] = torch.from_numpy(predictions.probabilities)
+
+    accuracy = [row for method, own in full.items() for row in figures.measure(cohort, method, "all", 0, own)]
+    for method, budget, seed, own in fit_budgets(cohort, embedded, find_budget_runs(embedded, config), config):
+        accuracy += figures.measure(cohort, method, budget, seed, own)
+    against_labels = {row["method"]: row for row in accuracy if (row["budget"], row["against"]) == ("all", "label")}
+    shown = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "calibration_error")
+    bundle.facts = describe(
+        cohort,
+        fit,
+        config,
+        {method: {name: round(row[name], 4) for name in shown} for method, row in against_labels.items()},
+        images_digest(cohort.radiographs),
+    )
+    digest = bundle.save(storage.join(config.output, "bundle"))
+    _write_tables(cohort, embedded, fit, full, predictions, accuracy, config)
+    return _summarise(cohort, bundle, digest, fit, accuracy, predictions)
+
+
+def find_runs(config: ProbeConfig) -> dict[str, Run]:
+    """Method → run, from the URLs given: run folders, or folders of run folders; in the order given.
+
+    Raises:
+        ConfigError: No run there, two of one method, or of another image size than the images table's cleaning.
+    """
+    places: list[str] = []
+    for url in config.runs:
+        inside = [place for place in storage.list_files(url) if storage.exists(storage.join(place, "run.json"))]
+        places += [url] if storage.exists(storage.join(url, "run.json")) or not inside else inside
+    side_px = load_cleaning(config.images).side_px
+    found: dict[str, Run] = {}
+    for place in places:
+        run = load_run(place)
+        if run.method in found or run.method == "ensemble":
+            raise ConfigError(
+                f"--runs {place}: its method {run.method!r} is there already; give one run of each method "
+                "(none is called ensemble)"
+            )
+        if run.side_px != side_px:
+            raise ConfigError(
+                f"--runs {place}: it was trained on images of {run.side_px} pixels, --images has {side_px}; "
+                "train on these images, or clean with that --side-px"
+            )
+        found[run.method] = run
+    return found
+
+
+def _embed(method: str, run: Run, cohort: Cohort, config: ProbeConfig) -> Embedded:
+    place = storage.join(config.output, "features", f"{method}.parquet")
+    raw = embed_images(run, cohort.radiographs, place, config.views, config.batch)
+    return standardise(
+        method, run, torch.from_numpy(raw.astype(np.float32)), torch.from_numpy(cohort.split != TEST).nonzero()[:, 0]
+    )
+
+
+def _write_tables(
+    cohort: Cohort,
+    embedded: Sequence[Embedded],
+    fit: FullFit,
+    full: dict[str, Tensor],
+    predictions: Predictions,
+    accuracy: list[dict[str, Any]],
+    config: ProbeConfig,
+) -> None:
+    everyone = torch.arange(len(cohort)).numpy()
+    saw = {each.method for each in embedded if each.saw_labels}
+    parts = []
+    for method, own in out_of_fold_all(cohort, embedded, fit, config).items():
+        table = figures.probability_table(cohort, everyone, method, own.numpy())
+        learned = pa.array([method in saw and split == "train" for split in cohort.split], pa.bool_())
+        parts.append(table.append_column("backbone_saw_label", learned))
+    storage.write_table(storage.join(config.output, "out_of_fold.parquet"), pa.concat_tables(parts))
+
+    test = cohort.rows(TEST, labelled=False).numpy()
+    parts = []
+    for method, own in full.items():
+        table = figures.probability_table(cohort, test, method, own.numpy()[test])
+        columns = {
+            "label": figures.region_names(cohort, cohort.labels.numpy()[test]),
+            "truth": pa.nulls(len(test), pa.string())
+            if cohort.truth is None
+            else figures.region_names(cohort, cohort.truth[test]),
+            "region": figures.region_names(cohort, own.argmax(dim=1).numpy()[test]),
+            "confidence": pa.array(own.numpy()[test].max(axis=1)),
+            "abstained": pa.array(predictions.abstained[test]),
+            "ood_score": pa.array(predictions.ood_score[test]),
+        }
+        for name, column in columns.items():
+            table = table.append_column(name, column)
+        parts.append(table)
+    storage.write_table(storage.join(config.output, "test_predictions.parquet"), pa.concat_tables(parts))
+
+    by_region = [figures.by_region(cohort, method, own) for method, own in full.items()]
+    for name, rows in (
+        ("accuracy.csv", accuracy),
+        ("knn.csv", _measure_neighbours(cohort, embedded, fit)),
+        ("per_region.csv", [row for regions, _ in by_region for row in regions]),
+        ("confusion.csv", [row for _, confusions in by_region for row in confusions]),
+    ):
+        figures.write_csv(storage.join(config.output, name), rows)
+
+
+def _measure_neighbours(cohort: Cohort, embedded: Sequence[Embedded], fit: FullFit) -> list[dict[str, Any]]:
+    """Rows like accuracy.csv's, of the kNN probe with all labels."""
+    rows = []
+    for each in embedded:
+        own = neighbour_probabilities(
+            each.features, each.features[fit.training], cohort.labels[fit.training], len(cohort.names)
+        )
+        rows += figures.measure(cohort, each.method, "all", 0, own)
+    return rows
+
+
+def _summarise(
+    cohort: Cohort,
+    bundle: Bundle,
+    digest: str,
+    fit: FullFit,
+    accuracy: list[dict[str, Any]],
+    predictions: Predictions,
+) -> dict[str, Any]:
+    test = cohort.rows(TEST, labelled=False).numpy()
+    summary = {
+        "rows_in": len(cohort),
+        "rows_out": len(predictions),
+        "by_status": {Status.OK.value: len(predictions)},
+        "labelled": {split: len(cohort.rows(split)) for split in ("train", "validation", "test")},
+        "labels_left_out": len(fit.left_out),
+        "bundle": digest,
+        "members": {member.method: round(member.share, 3) for member in bundle.members},
+        "abstained_on_test": round(float(predictions.abstained[test].mean()), 4),
+        "accuracy": figures.mean_accuracy(accuracy, figures.LABEL),
+    }
+    if cohort.truth is not None:
+        summary["accuracy_on_truth"] = figures.mean_accuracy(accuracy, figures.TRUTH)
+    return summary

@@ -1,0 +1,114 @@
+"""Metrics, calibration, neighbours and noise against slow obvious twins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from sklearn import metrics as twin
+from sklearn.neighbors import KNeighborsClassifier
+
+from radray.probe import metrics
+from radray.probe.calibration import fit_shares, fit_temperature
+from radray.probe.neighbours import neighbour_probabilities
+from radray.probe.noise import contradicted
+
+
+@pytest.fixture
+def answers() -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions of five classes, the last never predicted."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 300)
+    predicted = np.where(rng.random(300) < 0.6, labels, rng.integers(0, 4, 300))
+    return labels, np.where(predicted == 4, 0, predicted)
+
+
+def test_scores_equal_scikit_learn(answers: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, predicted = answers
+    matrix = metrics.confusion_matrix(labels, predicted, 5)
+    np.testing.assert_array_equal(matrix, twin.confusion_matrix(labels, predicted))
+    assert metrics.accuracy_score(matrix) == pytest.approx(twin.accuracy_score(labels, predicted))
+    assert metrics.balanced_accuracy_score(matrix) == pytest.approx(twin.balanced_accuracy_score(labels, predicted))
+    assert metrics.macro_f1_score(matrix) == pytest.approx(twin.f1_score(labels, predicted, average="macro"))
+    np.testing.assert_allclose(metrics.recall_scores(matrix), twin.recall_score(labels, predicted, average=None))
+    assert np.isnan(metrics.precision_scores(matrix)[4])
+
+
+def test_calibration_error_equals_a_loop() -> None:
+    rng = np.random.default_rng(1)
+    probabilities = rng.dirichlet(np.ones(4), 90).astype(np.float32)
+    labels = rng.integers(0, 4, 90)
+    ranked = sorted(
+        (float(row.max()), int(row.argmax()) == label) for row, label in zip(probabilities, labels, strict=True)
+    )
+    slow = 0.0
+    for start in range(0, 90, 6):
+        part = ranked[start : start + 6]
+        slow += abs(sum(c for c, _ in part) / 6 - sum(r for _, r in part) / 6) * 6 / 90
+    assert metrics.calibration_error(probabilities, labels, bins=15) == pytest.approx(slow, abs=1e-6)
+
+
+def test_the_interval_widens_when_images_of_a_patient_agree() -> None:
+    rng = np.random.default_rng(2)
+    right = np.repeat(rng.random(40) < 0.7, 10)
+    independent = metrics.patient_interval(right, [str(i) for i in range(400)])
+    grouped = metrics.patient_interval(right, [str(i // 10) for i in range(400)])
+    assert grouped[0] < independent[0] < right.mean() < independent[1] < grouped[1]
+
+
+def test_the_temperature_equals_a_numeric_minimum() -> None:
+    rng = np.random.default_rng(3)
+    logits = torch.from_numpy(rng.normal(0, 3, (400, 6))).float()
+    labels = torch.multinomial(torch.softmax(logits / 2, dim=1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
+
+    def loss(log_t: float) -> float:
+        return float(torch.nn.functional.cross_entropy(logits / np.exp(log_t), labels, reduction="sum")) + log_t**2 / 2
+
+    best = minimize_scalar(loss, bounds=(-3, 3), method="bounded").x
+    assert fit_temperature(logits, labels) == pytest.approx(np.exp(best), rel=0.03)
+    assert fit_temperature(logits[:0], labels[:0]) == 1.0
+
+
+def test_noise_awareness_keeps_wrong_labels_from_softening() -> None:
+    rng = np.random.default_rng(4)
+    labels = torch.from_numpy(rng.integers(0, 5, 500))
+    logits = 6 * torch.nn.functional.one_hot(labels, 5).float()
+    wrong = labels.clone()
+    wrong[:50] = (wrong[:50] + 1) % 5
+    assert fit_temperature(logits, wrong, noise=0.12) < fit_temperature(logits, wrong)
+
+
+def test_shares_prefer_the_better_member_and_keep_the_other() -> None:
+    labels = torch.arange(300) % 3
+    good = torch.softmax(3 * torch.nn.functional.one_hot(labels, 3).float(), dim=1)
+    poor = torch.full((300, 3), 1 / 3)
+    shares = fit_shares(torch.stack([good, poor]), labels)
+    assert shares.sum().item() == pytest.approx(1)
+    assert shares[0] > 0.8
+    assert shares[1] > 0.05
+    np.testing.assert_allclose(fit_shares(torch.stack([good, poor])[:, :0], labels[:0]), [0.5, 0.5])
+
+
+def test_neighbours_equal_scikit_learn() -> None:
+    rng = np.random.default_rng(5)
+    bank, queries = rng.normal(size=(80, 6)).astype(np.float32), rng.normal(size=(30, 6)).astype(np.float32)
+    labels = rng.integers(0, 4, 80)
+    labels[:4] = range(4)
+    slow = KNeighborsClassifier(7, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1))
+    expected = slow.fit(bank, labels).predict_proba(queries)
+    ours = neighbour_probabilities(
+        torch.from_numpy(queries), torch.from_numpy(bank), torch.from_numpy(labels), 4, neighbours=7, temperature=0.1
+    )
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_planted_wrong_labels_are_contradicted() -> None:
+    rng = np.random.default_rng(6)
+    truth = torch.from_numpy(rng.integers(0, 4, 400))
+    probabilities = torch.softmax(4 * torch.nn.functional.one_hot(truth, 4) + torch.randn(400, 4) * 0.5, dim=1)
+    given = truth.clone()
+    given[:40] = (given[:40] + 1) % 4
+    found = contradicted(probabilities, given)
+    assert found[:40].float().mean() > 0.6
+    assert found[40:].float().mean() < 0.02

@@ -1,0 +1,227 @@
+"""The probe stage end to end on a tiny images table of drawn shapes, with random backbones."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as csv
+import pytest
+import torch
+
+from radray import storage
+from radray.cleaning.config import CleaningConfig
+from radray.ensemble import Bundle
+from radray.errors import ConfigError
+from radray.images.reading import save_cleaning
+from radray.images.split import assign_splits
+from radray.pretrain.backbone import Backbone
+from radray.pretrain.run import save_run
+from radray.probe.config import ProbeConfig
+from radray.probe.stage import run_probe
+from radray.regions import load_regions
+from radray.tables import IMAGES_SCHEMA, row_id
+
+SIDE = 32
+REGIONS = ("knee", "hand", "skull", "ribs")
+
+
+def draw(region: str, rng: np.random.Generator) -> np.ndarray:
+    """A bar, a fan, a ring or stripes, jittered."""
+    image = np.zeros((SIDE, SIDE), np.uint8)
+    x, y = (int(value) for value in rng.integers(12, 20, 2))
+    if region == "knee":
+        cv2.line(image, (x, 2), (y, 29), 200, 6)
+    elif region == "hand":
+        for end in range(2, 31, 6):
+            cv2.line(image, (x, 29), (end, 3), 200, 1)
+    elif region == "skull":
+        cv2.circle(image, (x, y), int(rng.integers(7, 11)), 200, 2)
+    else:
+        for row in range(3, 30, 5):
+            cv2.line(image, (2, row), (29, row + x - 16), 200, 1)
+    return np.clip(image + rng.normal(20, 8, image.shape), 0, 255).astype(np.uint8)
+
+
+def write_images(url: str, *, patients: int = 60, wrong: int = 0) -> pa.Table:
+    """An images table with two images a patient; returns uri and true region."""
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for number in range(2 * patients):
+        region = REGIONS[number // 2 % len(REGIONS)]
+        label = REGIONS[(REGIONS.index(region) + 1) % 4] if number < wrong else region
+        uri = f"/archive/{number:04d}.dcm"
+        rows.append(
+            {
+                **dict.fromkeys(IMAGES_SCHEMA.names),
+                "uri": uri,
+                "row_id": row_id(uri),
+                "label": None if number % 20 == 19 else label,
+                "patient": f"p{number // 2}",
+                "status": "ok",
+                "image": draw(region, rng).tobytes(),
+                "side_px": SIDE,
+                "flags": [],
+            }
+        )
+    splits = assign_splits([row["patient"] for row in rows], [row["label"] for row in rows])
+    table = pa.Table.from_pylist(
+        [{**row, "split": split} for row, split in zip(rows, splits, strict=True)], schema=IMAGES_SCHEMA
+    )
+    storage.write_table(storage.join(url, "part-0.parquet"), table)
+    save_cleaning(url, CleaningConfig(side_px=SIDE, working_px=64))
+    truth = [REGIONS[number // 2 % len(REGIONS)] for number in range(2 * patients)]
+    return pa.table({"uri": table["uri"], "region": truth})
+
+
+def write_run(url: str, method: str, *, seed: int, budget: str = "none", side_px: int = SIDE) -> None:
+    """A run folder with random weights, and a random head where it saw labels."""
+    torch.manual_seed(seed)
+    backbone = Backbone("resnet10")
+    names = load_regions("skeletal14").names
+    head = None
+    if budget != "none":
+        head = {"weight": torch.randn(len(names), backbone.dimension), "bias": torch.zeros(len(names))}
+    document = {"method": method, "side_px": side_px, "seed": seed, "regions": names, "budget": budget}
+    save_run(url, backbone, head, document)
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], ProbeConfig]:
+    """Output folder, summary and configuration of one run of the stage."""
+    place = tmp_path_factory.mktemp("probe")
+    truth = write_images(str(place / "images"), wrong=6)
+    storage.write_table(str(place / "truth.parquet"), truth)
+    write_run(str(place / "runs" / "simclr"), "simclr", seed=0)
+    write_run(str(place / "runs" / "byol"), "byol", seed=1)
+    write_run(str(place / "runs" / "supervised"), "supervised", seed=2, budget="all")
+    for seed in range(2):
+        folder = place / "runs" / "supervised" / "budgets" / f"2-seed{seed}"
+        write_run(str(folder), "supervised", seed=seed, budget="2")
+    config = ProbeConfig(
+        images=str(place / "images"),
+        runs=(str(place / "runs"),),
+        output=str(place / "probe"),
+        truth=str(place / "truth.parquet"),
+        budgets=("2", "5", "all"),
+        seeds=2,
+    )
+    config.check()
+    return place / "probe", run_probe(config), config
+
+
+def test_random_features_of_easy_shapes_are_told_apart(probe: tuple[Path, dict[str, Any], ProbeConfig]) -> None:
+    _, summary, _ = probe
+    assert summary["rows_in"] == summary["rows_out"] == 120
+    assert summary["accuracy_on_truth"]["ensemble"]["all"] >= 0.9
+    for method in ("simclr", "byol", "ensemble"):
+        assert set(summary["accuracy"][method]) == {"2", "5", "all"}
+    assert sum(summary["members"].values()) == pytest.approx(1, abs=0.01)
+
+
+def test_a_method_that_saw_all_labels_has_no_few_label_figure_of_that_run(
+    probe: tuple[Path, dict[str, Any], ProbeConfig],
+) -> None:
+    _, summary, _ = probe
+    assert set(summary["accuracy"]["supervised"]) == {"2", "all"}
+
+
+def test_the_bundle_says_what_the_tables_say(probe: tuple[Path, dict[str, Any], ProbeConfig]) -> None:
+    output, summary, config = probe
+    bundle = Bundle.load(str(output / "bundle"), device="cpu")
+    assert bundle.digest == summary["bundle"]
+    table = storage.read_table(str(output / "test_predictions.parquet")).to_pandas()
+    table = table[table["method"] == "ensemble"].set_index("uri")
+    images = storage.read_table(config.images, columns=["uri", "image", "split"]).to_pandas()
+    images = images[images["split"] == "test"].set_index("uri").loc[table.index]
+    pixels = np.stack([np.frombuffer(body, np.uint8).reshape(SIDE, SIDE) for body in images["image"]])
+    found = bundle.predict(pixels)
+    np.testing.assert_allclose(found.probabilities, np.stack(table["probabilities"]), atol=5e-3)
+    np.testing.assert_allclose(found.ood_score, table["ood_score"], atol=2e-2)
+    names = np.array(bundle.regions.names)[found.region]
+    assert (names == table["region"]).all()
+
+
+def test_out_of_domain_images_score_higher(probe: tuple[Path, dict[str, Any], ProbeConfig]) -> None:
+    output, _, _ = probe
+    bundle = Bundle.load(str(output / "bundle"), device="cpu")
+    rng = np.random.default_rng(3)
+    inside = np.stack([draw(region, rng) for region in REGIONS for _ in range(10)])
+    noise = rng.integers(0, 256, (20, SIDE, SIDE), np.uint8)
+    assert np.median(bundle.predict(noise).ood_score) > np.median(bundle.predict(inside).ood_score)
+    assert bundle.predict(noise).abstained.mean() > bundle.predict(inside).abstained.mean()
+
+
+def test_out_of_fold_covers_every_image_and_finds_wrong_labels(
+    probe: tuple[Path, dict[str, Any], ProbeConfig],
+) -> None:
+    output, _, _ = probe
+    table = storage.read_table(str(output / "out_of_fold.parquet")).to_pandas()
+    assert table.groupby("method").size().to_dict() == dict.fromkeys(("simclr", "byol", "supervised", "ensemble"), 120)
+    names = load_regions("skeletal14").names
+    ensemble = table[table["method"] == "ensemble"].sort_values("uri")
+    own = np.stack(ensemble["probabilities"])
+    np.testing.assert_allclose(own.sum(axis=1), 1, atol=1e-4)
+    for number in range(6):
+        true, given = REGIONS[number // 2 % 4], REGIONS[(number // 2 + 1) % 4]
+        assert own[number, names.index(true)] > own[number, names.index(given)]
+    saw = table[table["backbone_saw_label"]]
+    assert set(saw["method"]) == {"supervised"}
+
+
+def test_every_figure_is_in_the_tables(probe: tuple[Path, dict[str, Any], ProbeConfig]) -> None:
+    output, summary, _ = probe
+    accuracy = csv.read_csv(output / "accuracy.csv").to_pandas()
+    chosen = accuracy[(accuracy["method"] == "simclr") & (accuracy["budget"] == "5") & (accuracy["against"] == "label")]
+    assert sorted(chosen["seed"]) == [0, 1]
+    assert chosen["accuracy"].mean() == pytest.approx(summary["accuracy"]["simclr"]["5"], abs=1e-4)
+    confusion = csv.read_csv(output / "confusion.csv").to_pandas()
+    own = confusion[(confusion["method"] == "ensemble") & (confusion["against"] == "truth")]
+    right = own[own["label"] == own["predicted"]]["images"].sum() / own["images"].sum()
+    assert right == pytest.approx(summary["accuracy_on_truth"]["ensemble"]["all"], abs=1e-4)
+    assert len(csv.read_csv(output / "knn.csv")) == 6
+
+
+def test_a_second_run_embeds_nothing_and_says_the_same(
+    probe: tuple[Path, dict[str, Any], ProbeConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, summary, config = probe
+    assert run_probe(config) == summary
+    assert "embed" not in capsys.readouterr().err
+
+
+def test_truth_changes_nothing_but_figures(probe: tuple[Path, dict[str, Any], ProbeConfig], tmp_path: Path) -> None:
+    _, summary, config = probe
+    blind = run_probe(dataclasses.replace(config, truth=None, output=str(tmp_path)))
+    assert blind["bundle"] == summary["bundle"]
+    assert "accuracy_on_truth" not in blind
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"budgets": ("0",)}, "label budget '0'"),
+        ({"folds": 1}, "--folds is 1"),
+        ({"l2": ()}, "--l2"),
+        ({"runs": ()}, "--runs is empty"),
+    ],
+)
+def test_bad_settings_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ProbeConfig(**{"images": "images", "runs": ("runs",), "output": "probe", **change})
+
+
+def test_runs_of_another_size_and_images_without_labels_are_refused(tmp_path: Path) -> None:
+    write_images(str(tmp_path / "images"), patients=12)
+    write_run(str(tmp_path / "runs" / "simclr"), "simclr", seed=0, side_px=64)
+    config = ProbeConfig(images=str(tmp_path / "images"), runs=(str(tmp_path / "runs"),), output=str(tmp_path / "out"))
+    with pytest.raises(ConfigError, match="64 pixels"):
+        run_probe(config)
+    (tmp_path / "classes.json").write_text('{"name": "two", "regions": ["pelvis", "chest"]}')
+    write_run(str(tmp_path / "runs" / "simclr"), "simclr", seed=0)
+    with pytest.raises(ConfigError, match="fewer than two regions"):
+        run_probe(dataclasses.replace(config, regions=str(tmp_path / "classes.json")))
