@@ -66,7 +66,7 @@ def clean(grey: Grey, config: CleaningConfig, burned_in: bool | None = None) -> 
     rows, columns = _check_shape(grey, config)
     flags: list[str] = []
     work = shrink(np.nan_to_num(np.clip(grey, 0, 1)).astype(np.float32, order="C"), config.working_px)
-    low, high = quantiles(work, config.low_quantile, config.high_quantile)
+    low, high = quantiles(work[::2, ::2], config.low_quantile, config.high_quantile)
     if not high - low >= config.min_contrast:
         raise ObjectError(Reason.BLANK_IMAGE, f"{rows} × {columns} pixels without contrast")
     work = stretch(work, low, high)
@@ -116,7 +116,7 @@ def clean(grey: Grey, config: CleaningConfig, burned_in: bool | None = None) -> 
 
     work = stretch(
         np.ascontiguousarray(work),
-        *quantiles(work, config.low_quantile, config.high_quantile),
+        *quantiles(work[::2, ::2], config.low_quantile, config.high_quantile),
     )
     if config.tone == "local":
         work = equalise_locally(work, config.local_contrast_clip)
