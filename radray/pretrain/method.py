@@ -1,0 +1,70 @@
+"""What the four methods share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from lightly.utils import dist
+from torch import Tensor, nn
+
+from radray.pretrain.backbone import Backbone
+
+UNLABELLED = -1
+"""Class index of an image without label."""
+
+
+class Method(nn.Module, ABC):
+    """A backbone, its heads and a loss over views of one batch."""
+
+    views: int = 2
+    """Views it wants of every image."""
+    needs_labels: bool = False
+    """Whether images without label are useless to it."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    @abstractmethod
+    def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:
+        """The loss of this rank's slice of the global batch.
+
+        Averaged over ranks (as DDP averages gradients) it is the loss of the joined batch.
+
+        Args:
+            views: `self.views` tensors, each Float[batch, 1, side, side].
+            labels: Int64[batch], `UNLABELLED` where there is none.
+            progress: Share of the training that is done, 0 to 1.
+
+        Returns:
+            Float[] (scalar).
+        """
+
+    def after_step(self, progress: float) -> None:
+        """Called after every optimiser step; BYOL moves its target network here."""
+
+    def head(self) -> dict[str, Tensor] | None:
+        """The supervised head (`weight`, `bias`), or None."""
+        return None
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Rows of all ranks, in rank order, with gradients.
+
+    Args:
+        rows: Float[batch, dimension], as many on every rank.
+
+    Returns:
+        Float[world × batch, dimension].
+    """
+    return torch.cat(list(dist.gather(rows)), dim=0) if dist.world_size() > 1 else rows
+
+
+def gather_labels(labels: Tensor) -> Tensor:
+    """Class indices of all ranks, in rank order: Int64[world × batch]."""
+    if dist.world_size() == 1:
+        return labels
+    parts = [torch.empty_like(labels) for _ in range(dist.world_size())]
+    torch.distributed.all_gather(parts, labels)
+    return torch.cat(parts, dim=0)

@@ -1,0 +1,102 @@
+"""Named training settings (imports no torch). Choose by the machine; every number was chosen by measurement."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from radray.views.config import ViewConfig, pretraining_views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything about a training run that is not the data."""
+
+    backbone: str
+    """One of `radray.pretrain.backbone.BACKBONES`."""
+    side_px: int
+    """Side of the views, pixels."""
+    epochs: float
+    """Passes over the training images, for the contrastive methods."""
+    supervised_epochs: float
+    """Passes for the supervised baseline (one view an image and epoch, so an epoch costs half)."""
+    budget_steps: int
+    """Optimiser steps of a supervised network that sees few labels."""
+    batch_size: int
+    """Global batch."""
+    learning_rate: float
+    """Peak learning rate of AdamW; linear warm-up, then a cosine to 0."""
+    weight_decay: float = 0.05
+    """Of the weights; not of biases and normalisation parameters."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises."""
+    clip_norm: float = 3.0
+    """Largest norm of the gradient."""
+    temperature: float = 0.2
+    """Of SimCLR's and SupCon's softmax."""
+    views: ViewConfig = field(default_factory=pretraining_views)
+    """How strongly a view differs from its image."""
+    checkpoint_every_s: float = 60.0
+    """Seconds between checkpoints."""
+
+    def override(self, **given: Any) -> Recipe:
+        """A copy with those of `given` that are not None."""
+        chosen = {name: value for name, value in given.items() if value is not None}
+        if "epochs" in chosen:
+            chosen["supervised_epochs"] = chosen["epochs"]
+        return dataclasses.replace(self, **chosen)
+
+
+def cpu_demo() -> Recipe:
+    """64 px, ResNet-10: about a minute a method for 1,000 images on one core."""
+    return Recipe(
+        backbone="resnet10",
+        side_px=64,
+        epochs=20,
+        supervised_epochs=25,
+        budget_steps=80,
+        batch_size=128,
+        learning_rate=1.5e-3,
+    )
+
+
+def cpu_small() -> Recipe:
+    """96 px, ResNet-18: about ten minutes a method for 3,000 images on two cores."""
+    return Recipe(
+        backbone="resnet18",
+        side_px=96,
+        epochs=30,
+        supervised_epochs=30,
+        budget_steps=200,
+        batch_size=128,
+        learning_rate=1.5e-3,
+    )
+
+
+def gpu_paper() -> Recipe:
+    """224 px, ResNet-50: the paper's 48,000 images on one 24 GB GPU."""
+    return Recipe(
+        backbone="resnet50",
+        side_px=224,
+        epochs=200,
+        supervised_epochs=100,
+        budget_steps=2000,
+        batch_size=192,
+        learning_rate=1e-3,
+        checkpoint_every_s=300.0,
+    )
+
+
+def gpu_multi() -> Recipe:
+    """224 px, ResNet-50, eight GPUs: hundreds of thousands of images."""
+    return gpu_paper().override(batch_size=2048, learning_rate=3e-3)
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "cpu_demo": cpu_demo,
+    "cpu_small": cpu_small,
+    "gpu_paper": gpu_paper,
+    "gpu_multi": gpu_multi,
+}

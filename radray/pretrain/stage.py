@@ -1,0 +1,258 @@
+"""The pre-training stage: the loop under Ray Train, its checkpoints, and the run folder it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray.train
+import torch
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+
+from radray import cluster, storage
+from radray.errors import ConfigError
+from radray.images.budgets import labelled_subset
+from radray.pretrain.config import PretrainConfig
+from radray.pretrain.data import open_training_set, require_trainable, table_digest
+from radray.pretrain.loop import State, TrainingSet, build_method, total_steps, train
+from radray.pretrain.method import UNLABELLED
+from radray.pretrain.recipes import Recipe
+from radray.pretrain.run import load_run, save_run
+
+CHECKPOINTS = "checkpoints"
+STATE_FILE = "state.pt"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """One network of a run: the main one, or one that sees few labels."""
+
+    url: str
+    budget: str
+    """none, all, images a region (5) or a share (1%)."""
+    seed: int
+
+    @property
+    def few_labels(self) -> bool:
+        """Whether it sees only some of the labels."""
+        return self.budget not in ("none", "all")
+
+
+def parts_of(config: PretrainConfig) -> Iterator[Part]:
+    """The networks that a configuration asks for, the main one first."""
+    whole = "all" if config.method in ("supcon", "supervised") else "none"
+    yield Part(url=config.output, budget=whole, seed=config.seed)
+    for budget in config.budgets:
+        for seed in range(config.budget_seeds):
+            yield Part(url=storage.join(config.output, "budgets", f"{budget}-seed{seed}"), budget=budget, seed=seed)
+
+
+def run_pretrain(config: PretrainConfig) -> dict[str, Any]:
+    """Train the networks of a run that are not finished yet.
+
+    Raises:
+        ConfigError: The folder holds a run of other settings or images, or the data cannot be learned from.
+    """
+    digest = table_digest(config.images)
+    identity = run_identity(config, digest)
+    finished = [part for part in parts_of(config) if is_finished(part, identity)]
+    parts = list(parts_of(config))
+    if len(finished) < len(parts):
+        cluster.connect()
+        data = open_training_set(config.images, digest)
+        require_trainable(data, config.method, needs_labels=config.method in ("supcon", "supervised"))
+        _fit(config, digest, identity)
+    else:
+        print(f"{config.method}: finished already in {config.output}", file=sys.stderr)
+    run = load_run(config.output)
+    return {
+        "method": run.method,
+        "backbone": run.backbone.name,
+        "digest": run.digest,
+        "rows_in": run.document["samples"],
+        "rows_out": run.document["samples"],
+        "steps": run.document["steps"],
+        "loss": run.document["loss"],
+        "networks": len(parts),
+    }
+
+
+def run_identity(config: PretrainConfig, digest: str) -> dict[str, Any]:
+    """What two runs must share to be the same run."""
+    return {
+        "method": config.method,
+        "recipe": json.loads(json.dumps(dataclasses.asdict(config.settings()))),
+        "data_digest": digest,
+        "run_seed": config.seed,
+    }
+
+
+def is_finished(part: Part, identity: dict[str, Any]) -> bool:
+    """Whether a part's run folder is complete.
+
+    Raises:
+        ConfigError: It was made with other settings or images.
+    """
+    place = storage.join(part.url, "run.json")
+    if not storage.exists(place):
+        return False
+    document = storage.read_json(place)
+    if different := [name for name, value in identity.items() if document.get(name) != value]:
+        raise ConfigError(
+            f"--output {part.url} holds a run with another {' and '.join(different)}; choose another folder"
+        )
+    return True
+
+
+def _fit(config: PretrainConfig, digest: str, identity: dict[str, Any]) -> None:
+    gpus = int(cluster.gpus())
+    workers = config.workers or max(1, gpus)
+    share = min(1.0, cluster.cpus() / (4 * workers))
+    resources = {"CPU": share} | ({"GPU": 1} if gpus >= workers else {})
+    output = storage.locate(config.output)
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={
+            "config": config,
+            "digest": digest,
+            "identity": identity,
+            "threads": config.threads or max(1, (os.cpu_count() or 1) // workers),
+        },
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus >= workers, resources_per_worker=resources),
+        run_config=RunConfig(
+            name=CHECKPOINTS,
+            storage_path=output.path,
+            storage_filesystem=output.arrow,
+            failure_config=FailureConfig(max_failures=3),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    trainer.fit()
+
+
+def _work(arguments: dict[str, Any]) -> None:
+    """What each Ray Train worker runs."""
+    config: PretrainConfig = arguments["config"]
+    device = get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(arguments["threads"])
+    data = open_training_set(config.images, arguments["digest"])
+    for part in parts_of(config):
+        if not is_finished(part, arguments["identity"]):
+            _train_part(config, part, data, device, arguments["identity"])
+
+
+def _train_part(
+    config: PretrainConfig, part: Part, data: TrainingSet, device: torch.device, identity: dict[str, Any]
+) -> None:
+    recipe = config.settings()
+    data, recipe = restrict(data, recipe, part, keep_unlabelled=config.method == "supcon")
+    method = build_method(config.method, recipe, len(data.regions), part.seed)
+    steps = total_steps(recipe, len(data.images), config.method, part.few_labels)
+    journal = Journal(storage.join(part.url, "metrics.jsonl"))
+    state = _last_state(part)
+    title = f"{config.method}" + (f" {part.budget} labels, draw {part.seed}" if part.few_labels else "")
+
+    def save(state: State) -> None:
+        journal.write()
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = None
+            if ray.train.get_context().get_world_rank() == 0:
+                torch.save({**state, "part": part.url}, Path(folder) / STATE_FILE)
+                checkpoint = Checkpoint.from_directory(folder)
+            ray.train.report({"step": state["step"]}, checkpoint=checkpoint)
+
+    train(
+        method,
+        data,
+        recipe,
+        seed=part.seed,
+        steps=steps,
+        device=device,
+        title=title,
+        state=state,
+        save=save,
+        log=journal.add,
+    )
+    if ray.train.get_context().get_world_rank() == 0:
+        journal.write()
+        save_run(
+            part.url,
+            method.backbone,
+            method.head(),
+            {
+                **identity,
+                "side_px": recipe.side_px,
+                "regions": list(data.regions),
+                "budget": part.budget,
+                "seed": part.seed,
+                "samples": len(data.images),
+                "labelled": int((data.labels != UNLABELLED).sum()),
+                "steps": steps,
+                "loss": journal.last("loss"),
+            },
+        )
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def restrict(
+    data: TrainingSet, recipe: Recipe, part: Part, keep_unlabelled: bool
+) -> tuple[TrainingSet, Recipe]:
+    """The data of a part: with few labels the others are taken away, and their images too unless they still serve.
+
+    The batch of a run on few images is at most their number.
+    """
+    if not part.few_labels:
+        return data, recipe
+    names = np.array([data.regions[label] if label != UNLABELLED else "" for label in data.labels])
+    chosen = labelled_subset(names, part.budget, part.seed)
+    if keep_unlabelled:
+        labels = np.full_like(data.labels, UNLABELLED)
+        labels[chosen] = data.labels[chosen]
+        return dataclasses.replace(data, labels=labels), recipe
+    few = dataclasses.replace(
+        data, images=data.images[chosen], labels=data.labels[chosen], uris=[data.uris[index] for index in chosen]
+    )
+    return few, recipe.override(batch_size=min(recipe.batch_size, len(chosen)))
+
+
+def _last_state(part: Part) -> State | None:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        state: State = torch.load(Path(folder) / STATE_FILE, map_location="cpu", weights_only=True)
+    return state if state["part"] == part.url else None
+
+
+class Journal:
+    """metrics.jsonl of a run; written whole at every checkpoint, so that it also lives in an object store."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lines: list[dict[str, float]] = []
+        if storage.exists(url):
+            self._lines = [json.loads(line) for line in storage.read_bytes(url).splitlines()]
+
+    def add(self, metrics: dict[str, float]) -> None:
+        """Append a step; steps after it, from before a crash, are taken back."""
+        self._lines = [line for line in self._lines if line["step"] < metrics["step"]]
+        self._lines.append(metrics)
+
+    def write(self) -> None:
+        """Write the file; ranks without lines leave it alone."""
+        if self._lines:
+            storage.write_bytes(self._url, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
+
+    def last(self, name: str) -> float:
+        """The newest value of a metric."""
+        return self._lines[-1][name]

@@ -1,0 +1,39 @@
+"""The supervised baseline: cross-entropy on the labelled images, end to end, with the views of the other methods."""
+
+from __future__ import annotations
+
+import torch
+from lightly.utils import dist
+from torch import Tensor, nn
+from torch.nn import functional
+
+from radray.pretrain.backbone import Backbone
+from radray.pretrain.method import UNLABELLED, Method
+
+
+class Supervised(Method):
+    """Mean cross-entropy over the labelled images of the global batch.
+
+    Args:
+        backbone: The network to train.
+        regions: Number of classes.
+    """
+
+    views = 1
+    needs_labels = True
+
+    def __init__(self, backbone: Backbone, regions: int) -> None:
+        super().__init__(backbone)
+        self.classifier = nn.Linear(backbone.dimension, regions)
+
+    def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:  # noqa: D102
+        logits = self.classifier(self.backbone(views[0])).float()
+        total = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
+        count = (labels != UNLABELLED).sum()
+        if dist.world_size() > 1:
+            torch.distributed.all_reduce(count)
+        # DDP divides by the number of ranks; the global mean divides by the global count only.
+        return total * dist.world_size() / count.clamp_min(1)
+
+    def head(self) -> dict[str, Tensor]:  # noqa: D102
+        return {"weight": self.classifier.weight, "bias": self.classifier.bias}

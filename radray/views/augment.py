@@ -1,0 +1,187 @@
+"""From stored images to training views: all geometry in one resampling, then intensity, on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from radray.views.config import ViewConfig
+from radray.views.gauge import GaugeLibrary, paste_gauges
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewDraws:
+    """The random numbers behind a batch of views; every tensor's first dimension is the batch."""
+
+    theta: Tensor
+    """Float[batch, 2, 3]: from view to image coordinates, both in [−1, 1]."""
+    gauge: Tensor
+    """Int64[batch, slots]: the gauge's number in the library, −1 for none."""
+    gauge_place: Tensor
+    """Float[batch, slots, 2] in [0, 1]."""
+    gauge_opacity: Tensor
+    """Float[batch, slots]."""
+    tone: Tensor
+    """Float[batch, 6]: brightness, contrast, gamma, detail gain, equalisation gain, noise deviation."""
+    inverted: Tensor
+    """Bool[batch]."""
+    frame: Tensor
+    """Float[batch, 5]: left, top, right, bottom margins as shares of the side, and the grey value of the frame."""
+    hole: Tensor
+    """Float[batch, 4]: left, top, right, bottom of the blanked rectangle in shares of the side; empty when right ≤ left."""
+    noise_seed: int
+    """Seeds the noise pixels."""
+
+    def rows(self, start: int, stop: int) -> ViewDraws:
+        """The draws of some images of the batch: a rank's slice of the global batch."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ViewDraws(**{name: value[start:stop] if isinstance(value, Tensor) else value + start for name, value in parts.items()})
+
+
+def draw_views(config: ViewConfig, batch: int, gauges: int, seed: tuple[int, ...]) -> ViewDraws:
+    """Draw the parameters of one view of each image, on the CPU.
+
+    Args:
+        config: Ranges.
+        batch: Images in the global batch.
+        gauges: Gauges in the library.
+        seed: Any number of non-negative integers; the same ones give the same draws.
+    """
+    number = _mix(seed)
+    generator = torch.Generator().manual_seed(number)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(batch, *shape, generator=generator) * (high - low) + low
+
+    def happens(probability: float) -> Tensor:
+        return torch.rand(batch, generator=generator) < probability
+
+    tone = torch.stack(
+        [
+            uniform(max(0.0, 1 - config.brightness), 1 + config.brightness),
+            uniform(max(0.0, 1 - config.contrast), 1 + config.contrast),
+            uniform(-config.gamma, config.gamma).exp(),
+            uniform(*config.detail),
+            uniform(*config.equalisation),
+            uniform(0.0, config.noise),
+        ],
+        dim=1,
+    )
+    margins = uniform(-0.15, 0.25, 4).clamp_min(0) * happens(config.collimation)[:, None]
+    frame = torch.cat([margins, torch.where(uniform(0, 1, 1) < 0.8, uniform(0, 0.1, 1), uniform(0, 1, 1))], dim=1)
+    corner, extent = uniform(0, 0.8, 2), uniform(0.1, 0.34, 2) * happens(config.cutout)[:, None]
+    slots = max(1, config.gauges)
+    wanted = torch.randint(0, config.gauges + 1, (batch, 1), generator=generator)
+    kinds = torch.randint(0, max(1, gauges), (batch, slots), generator=generator)
+    return ViewDraws(
+        theta=_geometry(config, batch, uniform, happens, generator),
+        gauge=torch.where(torch.arange(slots) < wanted, kinds, -1) if gauges else torch.full((batch, slots), -1),
+        gauge_place=uniform(0, 1, slots, 2),
+        gauge_opacity=uniform(0.75, 1.0, slots),
+        tone=tone,
+        inverted=happens(config.inversion),
+        frame=frame,
+        hole=torch.cat([corner, corner + extent], dim=1),
+        noise_seed=number,
+    )
+
+
+def _mix(seed: tuple[int, ...]) -> int:
+    number = 0x9E3779B97F4A7C15
+    for part in seed:
+        number = ((number ^ (part + 0x632BE59BD9B4E019)) * 0xD1342543DE82EF95 + 1) & 0x3FFFFFFFFFFFFFFF
+    return number
+
+
+def _geometry(config: ViewConfig, batch: int, uniform, happens, generator: torch.Generator) -> Tensor:  # type: ignore[no-untyped-def]
+    """The composed map from view to image: crop, then the inverse of turn, shear, magnification and shift."""
+    angle = torch.deg2rad(uniform(-config.rotation_deg, config.rotation_deg))
+    turns = torch.randint(1, 4, (batch,), generator=generator) * happens(config.quarter_turn)
+    angle = angle + turns * (torch.pi / 2)
+    shear = torch.deg2rad(uniform(-config.shear_deg, config.shear_deg)).tan()
+    magnification = uniform(*config.scale)
+    mirror = torch.where(happens(config.flip), -1.0, 1.0)
+    cos, sin = angle.cos(), angle.sin()
+    forward = torch.stack(
+        [
+            torch.stack([cos * mirror, (cos * shear - sin)], dim=1),
+            torch.stack([sin * mirror, (sin * shear + cos)], dim=1),
+        ],
+        dim=1,
+    )
+    inverse = torch.linalg.inv(forward * magnification[:, None, None])
+    shift = uniform(-2 * config.translation, 2 * config.translation, 2)
+    area = uniform(*config.crop_area)
+    low, high = torch.log(torch.tensor(config.crop_aspect))
+    aspect = (torch.rand(batch, generator=generator) * (high - low) + low).exp()
+    half = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], dim=1).clamp_max(1.0)
+    centre = uniform(-1, 1, 2) * (1 - half)
+    matrix = inverse * half[:, None, :]
+    offset = (inverse @ (centre - shift)[:, :, None])[:, :, 0]
+    return torch.cat([matrix, offset[:, :, None]], dim=2)
+
+
+def render_views(images: Tensor, draws: ViewDraws, library: GaugeLibrary, side_px: int) -> Tensor:
+    """Render one view of each image.
+
+    Args:
+        images: UInt8[batch, side, side] on the device.
+        draws: As many rows as images, on the CPU.
+        library: Gauges on the device.
+        side_px: Side of the views.
+
+    Returns:
+        Float32[batch, 1, side_px, side_px] in [0, 1].
+    """
+    device = images.device
+    grey = images.float().div_(255)
+    grey = paste_gauges(
+        grey, library, draws.gauge.to(device), draws.gauge_place.to(device), draws.gauge_opacity.to(device)
+    )
+    grid = functional.affine_grid(draws.theta.to(device), [len(images), 1, side_px, side_px], align_corners=False)
+    view = functional.grid_sample(grey[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    brightness, contrast, gamma, detail, equalisation, deviation = draws.tone.to(device)[:, :, None, None, None].unbind(1)
+    view = view + detail * (view - _blur(view))
+    view = view + equalisation * (view - _coarse(view))
+    noise = torch.Generator(device).manual_seed(draws.noise_seed)
+    view = view + deviation * torch.randn(view.shape, generator=noise, device=device)
+    view = view.clamp_(0, 1).pow(gamma)
+    mean = view.mean(dim=(2, 3), keepdim=True)
+    view = (((view - mean) * contrast + mean) * brightness).clamp_(0, 1)
+    view = torch.where(draws.inverted.to(device)[:, None, None, None], 1 - view, view)
+    return _frame(_hole(view, draws.hole.to(device)), draws.frame.to(device))
+
+
+def _blur(view: Tensor) -> Tensor:
+    weights = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=view.device) / 16
+    across = functional.conv2d(functional.pad(view, (2, 2, 0, 0), mode="replicate"), weights.view(1, 1, 1, 5))
+    return functional.conv2d(functional.pad(across, (0, 0, 2, 2), mode="replicate"), weights.view(1, 1, 5, 1))
+
+
+def _coarse(view: Tensor) -> Tensor:
+    small = functional.adaptive_avg_pool2d(view, 6)
+    return functional.interpolate(small, size=view.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _centres(side_px: int, device: torch.device) -> Tensor:
+    return (torch.arange(side_px, device=device) + 0.5) / side_px
+
+
+def _frame(view: Tensor, frame: Tensor) -> Tensor:
+    place = _centres(view.shape[-1], view.device)
+    left, top, right, bottom, value = frame[:, :, None].unbind(1)
+    columns = (place >= left) & (place <= 1 - right)
+    rows = (place >= top) & (place <= 1 - bottom)
+    inside = rows[:, None, :, None] & columns[:, None, None, :]
+    return torch.where(inside, view, value[:, :, None, None])
+
+
+def _hole(view: Tensor, hole: Tensor) -> Tensor:
+    place = _centres(view.shape[-1], view.device)
+    left, top, right, bottom = hole[:, :, None].unbind(1)
+    columns = (place >= left) & (place < right)
+    rows = (place >= top) & (place < bottom)
+    return view.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0.0)
