@@ -79,7 +79,9 @@ def main() -> None:
         print(f"  {syntax:26s} {milliseconds:7.1f} ms an object")
     print(f"linear classifier on brightness and size, 14 balanced regions: {accuracy:.1%} (chance 7.1 %)")
     results = {
-        "objects_per_s_per_core": {"value": round(speed, 1), "goal": GOAL_OBJECTS_S, "baseline": None, "met": speed >= GOAL_OBJECTS_S},
+        "objects_per_s_per_core": {
+            "value": round(speed, 1), "goal": GOAL_OBJECTS_S, "baseline": None, "met": speed >= GOAL_OBJECTS_S,
+        },
         "brightness_size_linear_accuracy": {
             "value": round(accuracy, 3), "goal": GOAL_LINEAR_ACCURACY, "baseline": round(1 / 14, 3),
             "met": accuracy < GOAL_LINEAR_ACCURACY,

@@ -73,5 +73,5 @@ def run_job(config_type: type[ConfigT], stage: str, arguments: Sequence[str] | N
     if output := getattr(config, "output", None):
         from radray import storage
 
-        storage.write_json(storage.join(output, "summary.json"), summary)
+        storage.write_json(getattr(config, "summary_url", storage.join(output, "summary.json")), summary)
     print(json.dumps(summary, ensure_ascii=False))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from radray.phantom import lower_limb, shoulder_girdle, trunk, upper_limb
+from radray.phantom import lower_limb, shoulder_girdle, spine, torso, upper_limb
 from radray.phantom.shapes import Sketch
 
 SKETCHES: dict[str, Callable[[np.random.Generator], Sketch]] = {
@@ -17,12 +17,12 @@ SKETCHES: dict[str, Callable[[np.random.Generator], Sketch]] = {
     "foot": lower_limb.foot,
     "wrist": upper_limb.wrist,
     "hand": upper_limb.hand,
-    "cervical_spine": trunk.cervical_spine,
+    "cervical_spine": spine.cervical_spine,
     "clavicle": shoulder_girdle.clavicle,
-    "thoracic_spine": trunk.thoracic_spine,
-    "lumbar_spine": trunk.lumbar_spine,
-    "skull": trunk.skull,
-    "ribs": trunk.ribs,
+    "thoracic_spine": spine.thoracic_spine,
+    "lumbar_spine": spine.lumbar_spine,
+    "skull": torso.skull,
+    "ribs": torso.ribs,
     "scapula": shoulder_girdle.scapula,
     "pelvis": lower_limb.pelvis,
     "hip": lower_limb.hip,
@@ -30,8 +30,8 @@ SKETCHES: dict[str, Callable[[np.random.Generator], Sketch]] = {
     "lower_leg": lower_limb.lower_leg,
     "humerus": upper_limb.humerus,
     "forearm": upper_limb.forearm,
-    "chest": trunk.chest,
-    "abdomen": trunk.abdomen,
+    "chest": torso.chest,
+    "abdomen": torso.abdomen,
 }
 """Region name of `skeletal22` -> the function that draws one of its views at random."""
 

@@ -16,7 +16,7 @@ class PhantomConfig:
     output: str
     """URL of the archive prefix; it must be empty, or hold the same phantom."""
     truth: str = ""
-    """URL of the Parquet table with the truth of every object, outside the archive; empty means `<output>-truth.parquet`."""
+    """URL of the Parquet table with the truth, outside the archive; empty means `<output>-truth.parquet`."""
     images: int = 1500
     """Objects to write, bad ones included."""
     seed: int = 0
@@ -34,11 +34,11 @@ class PhantomConfig:
     missing_labels: float = 0.05
     """Share of radiographs whose header names no region, 0 to 1."""
     out_of_domain: float = 0.03
-    """Share of objects that are no radiograph of the skeleton: CT, photo, document, mammogram, ultrasound, test pattern."""
+    """Share of objects that are something else: CT, photo, document, mammogram, ultrasound, test pattern."""
     broken: float = 0.02
-    """Share of objects that cannot be read: truncated, wrong length, no pixels, not DICOM, unknown transfer syntax."""
+    """Share of objects that cannot be read: truncated, no pixels, not DICOM, unknown transfer syntax."""
     spurious_cue: float = 0.0
-    """Share of radiographs with a lead shape that names the region in the training part and is random in the test part."""
+    """Share of radiographs with a lead shape that goes with the region in the training part, not in the test part."""
     test_patients: float = 0.2
     """Share of patients in the test part (for the spurious cue)."""
     workers: int = 1
@@ -77,6 +77,11 @@ class PhantomConfig:
     def recipe_url(self) -> str:
         """Where the configuration goes, beside the truth."""
         return self.truth_url.removesuffix(".parquet") + ".json"
+
+    @property
+    def summary_url(self) -> str:
+        """Where the job puts its summary: not into the archive, which holds objects only."""
+        return self.truth_url.removesuffix(".parquet") + "-summary.json"
 
     def recipe(self) -> dict[str, Any]:
         """What decides the archive's bytes: every field but the number of workers."""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import imagecodecs
 import numpy as np
-import rle
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID
+from rle.utils import encode_pixel_data
 
 from radray.phantom.projection import Image
 
-Samples = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.int16]
+Samples = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +159,7 @@ def encode_frame(samples: Samples, syntax: str, bits: int) -> bytes:
     if syntax.endswith("2.5"):
         channels = 1 if samples.ndim == 2 else 3
         return bytes(
-            rle.encode_pixel_data(
+            encode_pixel_data(
                 samples.tobytes(), byteorder="<", rows=samples.shape[0], columns=samples.shape[1],
                 samples_per_pixel=channels, bits_allocated=8 * samples.dtype.itemsize, number_of_frames=1,
             )

@@ -23,7 +23,7 @@ def _angle(axis: Points, at: int) -> float:
 
 
 def add_implant(integral: Image, sketch: Sketch, mm_per_px: float, rng: Random) -> str:
-    """Add metal to the line integral in place; outlines of `sketch` are in pixels. Returns its name, "" if there is no place."""
+    """Add metal to the line integral in place; `sketch` is in pixels. Returns its name or ""."""
     metal = np.zeros_like(integral)
     px = 1.0 / mm_per_px
     kind = ""
@@ -172,7 +172,7 @@ def draw_gauge(image: Image, field: Points, rng: Random) -> str:
 def draw_text(image: Image, lines: list[str], rng: Random) -> None:
     """Burned-in text in a corner, white, black, or white on a black plate."""
     rows, columns = image.shape
-    height = max(7.0, np.mean(image.shape) * float(rng.uniform(0.014, 0.024)))
+    height = max(7.0, float(np.mean(image.shape)) * float(rng.uniform(0.014, 0.024)))
     style = str(rng.choice(["white", "plate", "black"], p=[0.6, 0.3, 0.1]))
     masks = [_text_mask(line, height, np.random.default_rng(1), thick=0.08) for line in lines]
     tall, wide = sum(m.shape[0] for m in masks), max(m.shape[1] for m in masks)

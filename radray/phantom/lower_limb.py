@@ -1,4 +1,4 @@
-"""Sketches of the lower limb: foot, ankle, lower leg, knee, femur, hip, pelvis (right side, fibula to the image's left)."""
+"""Sketches of the lower limb: foot, ankle, lower leg, knee, femur, hip, pelvis (right side)."""
 
 from __future__ import annotations
 
@@ -343,7 +343,7 @@ def femur(rng: Random) -> Sketch:
 def _proximal_femur(
     sketch: Sketch, rng: Random, shaft: list[tuple[float, float]], radii: list[float], abduction: float
 ) -> None:
-    """Head at (0, 0), neck, trochanters and shaft of a right femur (lateral to the image's left is negative: shaft at +x)."""
+    """Head at (0, 0), neck, trochanters and shaft of a femur whose lateral side is +x."""
     neck_out = (36.0 + float(rng.normal(0, 2)), 28.0 + float(rng.normal(0, 3)))
     greater = blob([(34, 2), (46, -8), (58, 2), (60, 26), (52, 60), (22, 62), (20, 40)])
     lesser = ellipse((20, 62), 8, 11, 20)

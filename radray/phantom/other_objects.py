@@ -24,11 +24,11 @@ class OtherObject(NamedTuple):
 
 
 def _field(rng: Random, shape: tuple[int, int], grain: float) -> Image:
-    """Smooth random field, zero mean, unit variance; `grain` is its feature size as a share of the side."""
+    """Smooth random field, zero mean, unit variance; `grain` is the size of its features as a share of the side."""
     cells = max(2, round(1 / grain))
     coarse = rng.standard_normal((cells, cells)).astype(np.float32)
     big = np.asarray(cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
-    return (big - big.mean()) / (big.std() + np.float32(1e-6))
+    return np.asarray((big - big.mean()) / (big.std() + np.float32(1e-6)), dtype=np.float32)
 
 
 def _ellipse(
@@ -38,7 +38,8 @@ def _ellipse(
     mask = np.zeros(shape, np.uint8)
     rows, columns = shape
     cv2.ellipse(
-        mask, (int(centre[0] * columns), int(centre[1] * rows)), (max(1, int(axes[0] * columns)), max(1, int(axes[1] * rows))),
+        mask, (int(centre[0] * columns), int(centre[1] * rows)),
+        (max(1, int(axes[0] * columns)), max(1, int(axes[1] * rows))),
         angle, 0, 360, 255, -1, cv2.LINE_AA,
     )  # fmt: skip
     return mask.astype(np.float32) / np.float32(255)

@@ -130,9 +130,9 @@ def plan_archive(config: PhantomConfig) -> list[Planned]:
     studies: list[list[tuple[str, str, str]]] = []
     for region, count in region_counts(config, radiographs).items():
         while count > 0:
-            views = min(count, int(rng.choice([1, 2, 3], p=[0.35, 0.5, 0.15])))
-            studies.append([("radiograph", "", region)] * views)
-            count -= views
+            size = min(count, int(rng.choice([1, 2, 3], p=[0.35, 0.5, 0.15])))
+            studies.append([("radiograph", "", region)] * size)
+            count -= size
     studies += [[("out_of_domain", OUT_OF_DOMAIN[i % len(OUT_OF_DOMAIN)], "")] for i in range(strange)]
     studies += [[("broken", BROKEN[i % len(BROKEN)], str(rng.choice(names)))] for i in range(spoilt)]
     studies = [studies[i] for i in rng.permutation(len(studies))]
@@ -171,8 +171,8 @@ def plan_archive(config: PhantomConfig) -> list[Planned]:
             planned.append(
                 Planned(
                     number=number, kind=kind, detail=detail, region=region, header_label=label, label_state=state,
-                    patient=people[owner], study=study, instance=instance, study_date=study_date, scanner=scanner, cue=cue,
-                    path=_path(people[owner], study_date, study, instance, scanner, style, number),
+                    patient=people[owner], study=study, instance=instance, study_date=study_date, scanner=scanner,
+                    cue=cue, path=_path(people[owner], study_date, study, instance, scanner, style, number),
                 )
             )  # fmt: skip
     return planned

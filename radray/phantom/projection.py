@@ -24,7 +24,8 @@ _SUBPIXEL_BITS = 4
 def _chord(distance: Image, rim: float, depth: float) -> Image:
     inside = np.minimum(distance * np.float32(1.0 / max(rim, 1e-3)), np.float32(1.0))
     inside = inside * (np.float32(2.0) - inside)
-    return np.sqrt(np.maximum(inside, np.float32(0.0)), dtype=np.float32) * np.float32(depth)
+    chord: Image = np.sqrt(np.maximum(inside, np.float32(0.0)), dtype=np.float32) * np.float32(depth)
+    return chord
 
 
 def fill_mask(outlines: list[Points], shape: tuple[int, int], value: int = 1) -> NDArray[np.uint8]:
@@ -98,9 +99,9 @@ def attenuation(sketch: Sketch, shape: tuple[int, int], mm_per_px: float, textur
     bone = np.zeros(shape, np.float32)
     for part in sketch.bones:
         add_part(bone, part, mm_per_px)
-    bone *= 1.0 + np.float32(0.11) * texture
+    bone *= np.float32(1.0) + np.float32(0.11) * texture
     soft = cv2.resize(body, (columns, rows), interpolation=cv2.INTER_LINEAR)
-    return np.float32(SOFT_PER_MM) * soft + np.float32(BONE_PER_MM - SOFT_PER_MM) * bone
+    return np.asarray(np.float32(SOFT_PER_MM) * soft + np.float32(BONE_PER_MM - SOFT_PER_MM) * bone, dtype=np.float32)
 
 
 def _shrunk(part: Part) -> Part:

@@ -64,7 +64,7 @@ def _noise_bank(kind: str) -> Image:
         bank = cv2.GaussianBlur(white, (0, 0), 0.8)
     else:
         bank = cv2.GaussianBlur(white, (0, 0), 0.9) - 0.9 * cv2.GaussianBlur(white, (0, 0), 2.6)
-        bank += 0.4 * cv2.GaussianBlur(white, (0, 0), 12.0) * 8
+        bank = bank + 3.2 * cv2.GaussianBlur(white, (0, 0), 12.0)
     return np.asarray(bank / bank.std(), dtype=np.float32)
 
 
@@ -136,12 +136,16 @@ def _exposure(signal: Image, inside: np.ndarray, rng: Random) -> Image:
     low_end, high_end = low - span * rng.uniform(-0.12, 0.35), high + span * rng.uniform(-0.08, 0.45)
     grey = np.clip((density - np.float32(low_end)) / np.float32(high_end - low_end), 0, 1.15)
     grey = cv2.pow(grey, float(np.exp(rng.normal(0, 0.38))))
-    if rng.random() < 0.3:
+    if rng.random() < 0.6:
         # Multi-frequency enhancement as consoles apply it: large structures damped, details raised.
         small = cv2.resize(grey, (max(grey.shape[1] // 8, 1), max(grey.shape[0] // 8, 1)), interpolation=cv2.INTER_AREA)
         small = cv2.GaussianBlur(small, (0, 0), max(grey.shape[0] / 112, 0.6))
         broad = cv2.resize(small, (grey.shape[1], grey.shape[0]), interpolation=cv2.INTER_LINEAR)
-        grey = broad * np.float32(0.75) + (grey - broad) * np.float32(rng.uniform(1.1, 1.7)) + np.float32(0.08)
+        grey = (
+            broad * np.float32(rng.uniform(0.5, 0.8))
+            + (grey - broad) * np.float32(rng.uniform(1.2, 2.2))
+            + np.float32(0.1)
+        )
     return np.asarray(grey, dtype=np.float32)
 
 
@@ -219,16 +223,17 @@ def render_radiograph(
     grey = _exposure(signal, inside, rng)
     blur = float(rng.uniform(0, 0.9))
     if blur > 0.3:
-        grey = cv2.GaussianBlur(grey, (0, 0), blur)
+        grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), blur), dtype=np.float32)
     pixels = np.asarray(cv2.resize(grey, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
     pixels = _collimate(pixels, field, outside, rng)
-    marker, gauges = "", []
+    marker = ""
+    gauges: list[str] = []
     if rng.random() < 0.55:
         marker = side or str(rng.choice(["R", "L"]))
         hardware.draw_marker(pixels, field, marker, rng)
     while rng.random() < hardware_share * 1.3 and len(gauges) < 2:
         gauges.append(hardware.draw_gauge(pixels, field, rng))
-    amount = np.float32(np.exp(rng.uniform(np.log(0.004), np.log(0.04))))
+    amount = np.float32(np.exp(rng.uniform(np.log(0.004), np.log(0.032))))
     pixels += amount * _noise("white" if rng.random() < 0.5 else "soft", shape, rng)
     if text:
         hardware.draw_text(pixels, text, rng)
@@ -244,7 +249,7 @@ def render_radiograph(
 
 
 def _collimate(pixels: Image, field: Points, outside: str, rng: Random) -> Image:
-    """Blank what lies outside the exposed field: unexposed white, scatter grey, or a black shutter, often with a bright edge."""
+    """Blank what lies outside the exposed field: white (unexposed), grey (scatter) or black (shutter, bright edge)."""
     if outside == "none":
         if rng.random() < 0.25:
             frame = max(1, int(max(pixels.shape) * rng.uniform(0.003, 0.012)))

@@ -1,13 +1,13 @@
 """What a phantom body is made of: outlines in millimetres with a depth, collected in a `Sketch`.
 
 Coordinates are (x, y) in mm, x to the image's right, y downwards, proximal (or cranial) at the top. The projection
-turns each outline into a map of path lengths: a part with rim radius R and depth D has, at distance d from its
-outline, the chord D·sqrt(1 − (1 − min(d/R, 1))²): a cylinder where R is the outline's half width, a plate where R is small.
+turns each outline into a map of path lengths: a part with rim radius R and depth D has, at distance d from its outline,
+the chord D·sqrt(1 − (1 − min(d/R, 1))²): a cylinder where R is the outline's half width, a plate where R is small.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 """Points [n, 2], (x, y) in mm."""
+Knots = Sequence[tuple[float, float]] | Points
+"""Points as a table or as an array."""
 
 
 @dataclass(kw_only=True)
@@ -61,8 +63,8 @@ class Sketch:
 
     def tube(
         self,
-        points: list[tuple[float, float]] | Points,
-        radii: list[float],
+        points: Knots,
+        radii: Sequence[float],
         *,
         cortex: float = 2.2,
         hollow: float = 0.8,
@@ -70,7 +72,7 @@ class Sketch:
         extra: list[Points] | None = None,
         shaft: bool = False,
     ) -> None:
-        """Add a bone along a smooth axis with radii interpolated between its ends (mm), united with `extra` outlines."""
+        """Add a bone along a smooth axis with radii (mm) spread along it, united with `extra` outlines."""
         axis = smooth(points)
         self.bones.append(
             Part(
@@ -121,7 +123,7 @@ def _catmull_rom(steps: int) -> NDArray[np.float64]:
     return weights
 
 
-def smooth(points: list[tuple[float, float]] | Points, *, closed: bool = False, steps: int = 6) -> Points:
+def smooth(points: Knots, *, closed: bool = False, steps: int = 6) -> Points:
     """Catmull-Rom curve through the points, `steps` samples a segment: [n, 2] -> [n·steps (+1 if open), 2]."""
     knots = np.asarray(points, dtype=np.float64)
     n = len(knots)
@@ -135,7 +137,7 @@ def smooth(points: list[tuple[float, float]] | Points, *, closed: bool = False, 
     return curve if closed else np.concatenate([curve, knots[-1:]])
 
 
-def blob(points: list[tuple[float, float]] | Points) -> Points:
+def blob(points: Knots) -> Points:
     """Closed smooth outline through the points."""
     return smooth(points, closed=True, steps=6)
 
@@ -143,7 +145,7 @@ def blob(points: list[tuple[float, float]] | Points) -> Points:
 _CAP = np.linspace(0, np.pi, 7)[1:-1]
 
 
-def tube(axis: Points, radii: list[float]) -> Points:
+def tube(axis: Points, radii: Sequence[float]) -> Points:
     """Outline of a tube with round ends along `axis` [n, 2], radii spread evenly along it and interpolated smoothly."""
     n = len(axis)
     count = len(radii)
@@ -166,7 +168,8 @@ def tube(axis: Points, radii: list[float]) -> Points:
 def ellipse(centre: tuple[float, float], rx: float, ry: float, angle_deg: float = 0.0, n: int = 32) -> Points:
     """Outline of an ellipse with half axes rx, ry (mm), turned clockwise by `angle_deg`."""
     t = np.linspace(0, 2 * np.pi, n, endpoint=False)
-    return turn(np.stack([rx * np.cos(t), ry * np.sin(t)], axis=1), angle_deg) + np.asarray(centre)
+    outline: Points = turn(np.stack([rx * np.cos(t), ry * np.sin(t)], axis=1), angle_deg) + np.asarray(centre)
+    return outline
 
 
 def box(
@@ -175,16 +178,19 @@ def box(
     """Outline of a vertebral body: a rectangle with rounded corners and concave sides."""
     w, h = width / 2, height / 2
     corners = [
-        (-w, -h), (0, -h * (1 - waist)), (w, -h), (w * (1 - waist), 0), (w, h), (0, h * (1 - waist)), (-w, h), (-w * (1 - waist), 0),
+        (-w, -h), (0, -h * (1 - waist)), (w, -h), (w * (1 - waist), 0),
+        (w, h), (0, h * (1 - waist)), (-w, h), (-w * (1 - waist), 0),
     ]  # fmt: skip
-    return turn(blob(corners), angle_deg) + np.asarray(centre)
+    outline: Points = turn(blob(corners), angle_deg) + np.asarray(centre)
+    return outline
 
 
 def turn(points: Points, angle_deg: float, about: tuple[float, float] = (0.0, 0.0)) -> Points:
     """Rotate points clockwise (y down) about a point."""
     a = np.deg2rad(angle_deg)
     rotation = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
-    return (np.asarray(points) - about) @ rotation + about
+    turned: Points = (np.asarray(points) - about) @ rotation + about
+    return turned
 
 
 def step(start: tuple[float, float], angle_deg: float, length: float) -> tuple[float, float]:

@@ -19,7 +19,8 @@ def _girdle(sketch: Sketch, rng: Random, *, arm_deg: float, ribs: int, glenoid_x
     sketch.tube([step(head, 180 - arm_deg, 12), neck, shaft_end], [20, 14, 11.5, 11], cortex=3.2,
                 extra=[ellipse(head, 23, 23.5), tubercle], depth=33, shaft=True)  # fmt: skip
     body = turn(
-        blob([(-2, -15), (4, 0), (-2, 17), (-15, 26), (-38, 78), (-55, 122), (-64, 126), (-74, 60), (-80, -2), (-72, -24), (-45, -18), (-22, -14)]),
+        blob([(-2, -15), (4, 0), (-2, 17), (-15, 26), (-38, 78), (-55, 122), (-64, 126), (-74, 60),
+              (-80, -2), (-72, -24), (-45, -18), (-22, -14)]),
         float(rng.normal(0, 7)), (0.0, 0.0),
     )  # fmt: skip
     sketch.blob(body + np.array([g, 0.0]), rim=4.5, depth=11, cortex=2.2, hollow=0.45)

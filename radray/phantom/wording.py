@@ -36,7 +36,7 @@ class Scanner(NamedTuple):
     modality: str
     german: bool
     header: str
-    """Where it writes the region: part (BodyPartExamined), description (StudyDescription …), both, code (also the SNOMED code)."""
+    """Where it names the region: part (BodyPartExamined), description, both, or code (part and SNOMED)."""
     weight: float
 
 

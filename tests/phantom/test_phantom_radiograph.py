@@ -27,7 +27,7 @@ def test_every_region_renders_with_its_truth(region):
         rows, columns = rendered.pixels.shape
         assert np.array_equal(rendered.pixels, again.pixels)
         assert rendered.pixels.dtype == np.float32
-        assert 0.0 <= rendered.pixels.min() and rendered.pixels.max() <= 1.0
+        assert rendered.pixels.min() >= 0.0 and rendered.pixels.max() <= 1.0
         assert rendered.pixels.std() > 0.02
         assert 150 <= max(rows, columns) <= 200
         field = np.array(rendered.exposed_field)
