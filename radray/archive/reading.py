@@ -60,4 +60,4 @@ def _read(uri: str, start: int, length: int) -> bytes:
 
 def _is_beyond_end(error: Exception) -> bool:
     """A range of an empty object, or one that starts behind the end (HTTP 416)."""
-    return any(word in str(error) for word in ("InvalidRange", "416", "Range Not Satisfiable"))
+    return any(word in str(error).lower() for word in ("invalidrange", "not satisfiable"))

@@ -96,7 +96,7 @@ def parse(body: bytes, *, complete: bool = True) -> ParsedObject:
     if not complete and not seen:
         raise MoreBytesNeeded
     implicit, little = dataset.original_encoding
-    named = _text(dataset.file_meta, "TransferSyntaxUID") if "TransferSyntaxUID" in dataset.file_meta else ""
+    named = DEFLATED if inflated is not body else _text(dataset.file_meta, "TransferSyntaxUID")
     found = seen[0] if seen and seen[0].tag in (PIXEL_DATA, *_FLOAT_PIXEL_DATA) else None
     return ParsedObject(
         dataset=dataset,

@@ -89,9 +89,9 @@ class IndexConfig:
         self.secret()
         regions = load_regions(self.regions)
         storage.check_input(self.archive, "--archive")
-        storage.check_output(self.output, "--output")
         if storage.normalise_url(self.output).startswith(storage.normalise_url(self.archive) + "/"):
             raise ConfigError(f"--output {self.output} lies inside --archive, which is never written to")
+        storage.check_output(self.output, "--output")
         if self.labels.startswith("table:"):
             storage.check_input(self.labels.removeprefix("table:"), "--labels")
         parse_labels(self.labels, self.archive, regions)
