@@ -17,6 +17,10 @@ ABSENT_BIAS = -1e4
 """Bias of a class without any training image: its probability is 0 in every use."""
 
 _MEMORY = 12
+_TRIES = 8
+"""Step lengths tried along one direction."""
+_ROUNDING = 2e-7
+"""Relative differences of the objective below this are float32's, not progress."""
 _ELEMENTS = 1 << 25
 """Most logits held at once; more heads are solved in several groups."""
 
@@ -122,15 +126,17 @@ def minimise(
         length = torch.where(running, 1.0, 0.0)
         if not history:
             length = length / direction.norm(dim=1).clamp_min(1.0)
-        for _ in range(20):
+        slack = _ROUNDING * loss.abs()
+        for _ in range(_TRIES):
             new_theta = theta + length[:, None] * direction
             new_loss, new_slope = objective(new_theta)
-            failed = running & (new_loss > loss + 1e-4 * length * descent)
+            failed = running & (new_loss > loss + 1e-4 * length * descent + slack)
             if not failed.any():
                 break
             length = torch.where(failed, length * 0.4, length)
         # A row that finds no lower value any more stands at the limit of float32.
         running = running & ~failed
+        settled = (loss - new_loss).abs() <= slack
         moved = running[:, None]
         step, change = torch.where(moved, new_theta - theta, 0.0), torch.where(moved, new_slope - slope, 0.0)
         curvature = (step * change).sum(dim=1)
@@ -139,7 +145,7 @@ def minimise(
         theta = torch.where(moved, new_theta, theta)
         loss = torch.where(running, new_loss, loss)
         slope = torch.where(moved, new_slope, slope)
-        running = running & (slope.abs().amax(dim=1) > tolerance)
+        running = running & ~settled & (slope.abs().amax(dim=1) > tolerance)
     return theta
 
 

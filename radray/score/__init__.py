@@ -1,0 +1,1 @@
+"""Bulk scoring: archive and bundle to predictions, one streaming pass."""
