@@ -22,8 +22,7 @@ def connect() -> None:
     """
     if ray.is_initialized():
         return
-    passed_on = {name: os.environ[name] for name in storage.ENVIRONMENT if name in os.environ}
-    environment = {"env_vars": {**passed_on, "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}}
+    environment = {"env_vars": {**storage.environment(), "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if os.environ.get("RAY_ADDRESS"):
         ray.init(runtime_env=environment, logging_level=logging.WARNING, log_to_driver=False)

@@ -50,6 +50,11 @@ CHECK_TIMEOUT_S = 3.0
 """How long a check before any work waits for a store, in seconds."""
 
 
+def environment() -> dict[str, str]:
+    """The variables of `ENVIRONMENT` that are set here: what another process needs to reach the same stores."""
+    return {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Location:
     """A URL resolved.

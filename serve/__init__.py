@@ -1,0 +1,1 @@
+"""The bundle behind HTTP, on Ray Serve."""

@@ -1,0 +1,181 @@
+"""The Serve application on the test cluster: a phantom radiograph, a body that is none, and what the logs hold."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pydicom
+import pytest
+import torch
+import yaml
+
+from radray import storage
+from radray.cleaning.config import CleaningConfig
+from radray.ensemble import Bundle, Member
+from radray.errors import ConfigError
+from radray.images.prepare import prepare_image
+from radray.pretrain.backbone import Backbone
+from radray.regions import load_regions
+from serve.settings import Settings
+from tests.conftest import CHECKOUT, PhantomArchive
+
+SIDE = 32
+
+
+def random_member(method: str, seed: int, classes: int) -> Member:
+    torch.manual_seed(seed)
+    backbone = Backbone("resnet10").eval()
+    return Member(
+        method=method,
+        backbone=backbone,
+        mean=torch.rand(backbone.dimension) * 0.05,
+        scale=torch.rand(backbone.dimension) * 0.01 + 0.005,
+        weight=torch.randn(classes, backbone.dimension) * 0.1,
+        bias=torch.randn(classes),
+        bank=torch.nn.functional.normalize(torch.randn(50, backbone.dimension), dim=1),
+        distances=torch.linspace(0.5, 1.0, 20),
+        temperature=1.3,
+        share=0.5,
+        run_digest=f"run{seed}",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """The application as it runs."""
+
+    url: str
+    bundle: Bundle
+
+
+@pytest.fixture(scope="module")
+def service(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    from ray import serve
+
+    from serve.app import app
+
+    regions = load_regions("skeletal14")
+    bundle = Bundle(
+        regions=regions,
+        cleaning=CleaningConfig(side_px=SIDE, working_px=128),
+        members=[random_member("simclr", 0, len(regions)), random_member("byol", 1, len(regions))],
+        temperature=0.9,
+        ood_reference=torch.linspace(0, 1, 30),
+        confidence_threshold=0.2,
+        ood_threshold=0.99,
+    )
+    folder = str(tmp_path_factory.mktemp("bundle"))
+    bundle.save(folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    settings = Settings(bundle=folder, max_body_mib=1, ensemble_cpus=0.5, ingress_cpus=0.5, max_replicas=1)
+    serve.run(app(settings), name="radray", route_prefix="/")
+    yield Service(url=f"http://127.0.0.1:{port}", bundle=bundle)
+    serve.shutdown()
+
+
+@pytest.fixture(scope="module")
+def radiographs(phantom_archive: PhantomArchive) -> list[bytes]:
+    """Twelve readable phantom radiographs, with the identities that real ones have."""
+    truth = storage.read_table(phantom_archive.truth).to_pylist()
+    good = [row["uri"] for row in truth if row["kind"] == "radiograph"]
+    return [storage.read_bytes(uri) for uri in good[:12]]
+
+
+def test_a_radiograph_gets_the_probabilities_of_the_bundle(service: Service, radiographs: list[bytes]) -> None:
+    prepared = [prepare_image(body, service.bundle.cleaning) for body in radiographs]
+    usable = [index for index, row in enumerate(prepared) if row["status"] == "ok"]
+    images = np.stack([np.frombuffer(prepared[i]["image"], np.uint8).reshape(SIDE, SIDE) for i in usable])
+    expected = service.bundle.predict(images)
+    assert len(usable) >= 8
+    for row, index in enumerate(usable):
+        reply = httpx.post(f"{service.url}/v1/region", content=radiographs[index], timeout=60)
+        assert reply.status_code == 200, reply.text
+        answer = reply.json()
+        names = service.bundle.regions.names
+        got = [answer["probabilities"][name] for name in names]
+        np.testing.assert_allclose(got, expected.probabilities[row], atol=1e-5)
+        assert answer["region"] == names[expected.region[row]] == answer["top"][0]["region"]
+        assert answer["code"] == service.bundle.regions.regions[expected.region[row]].snomed_code
+        assert answer["bundle"] == service.bundle.digest
+        assert set(answer["members"]) == {"simclr", "byol"}
+        assert answer["agrees"] in ({None} if answer["header_label"] is None else {True, False})
+
+
+def without_pixels(body: bytes) -> bytes:
+    dataset = pydicom.dcmread(io.BytesIO(body))
+    del dataset.PixelData
+    file = io.BytesIO()
+    dataset.save_as(file)
+    return file.getvalue()
+
+
+def test_bodies_that_cannot_be_used_are_refused_with_their_reason(service: Service, radiographs: list[bytes]) -> None:
+    bodies = {
+        "not_dicom": (415, b"garbage" * 1000),
+        "too_large": (413, b"\0" * (1 << 20) + b"\0"),
+        "no_pixels": (422, without_pixels(radiographs[0])),
+    }
+    for reason, (status, body) in bodies.items():
+        reply = httpx.post(f"{service.url}/v1/region", content=body, timeout=60)
+        assert reply.status_code == status, reply.text
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.json()["reason"] == reason
+        assert reply.json()["status"] == status
+    assert httpx.post(f"{service.url}/v1/region", content=b"", timeout=60).status_code == 415
+
+
+def test_a_body_without_stated_length_is_cut_off(service: Service) -> None:
+    parts = (b"\0" * 65536 for _ in range(64))
+    reply = httpx.post(f"{service.url}/v1/region", content=parts, timeout=60)
+    assert reply.status_code == 413
+    assert reply.json()["reason"] == "too_large"
+
+
+def test_regions_health_and_openapi_answer(service: Service) -> None:
+    regions = httpx.get(f"{service.url}/v1/regions", timeout=60).json()
+    assert [row["region"] for row in regions] == list(service.bundle.regions.names)
+    assert httpx.get(f"{service.url}/healthz", timeout=60).json() == {"status": "ok", "bundle": service.bundle.digest}
+    paths = httpx.get(f"{service.url}/openapi.json", timeout=60).json()["paths"]
+    assert "application/problem+json" in paths["/v1/region"]["post"]["responses"]["422"]["content"]
+
+
+def test_no_identity_enters_the_logs(service: Service, radiographs: list[bytes]) -> None:
+    import ray
+
+    headers = [pydicom.dcmread(io.BytesIO(body), stop_before_pixels=True) for body in radiographs]
+    identities = {str(header.get(name, "")) for header in headers for name in ("PatientName", "PatientID")} - {""}
+    assert identities
+    for body in radiographs:
+        httpx.post(f"{service.url}/v1/region", content=body, timeout=60)
+    folder = Path(ray._private.worker._global_node.get_logs_dir_path())
+    logs = [path.read_text(errors="replace") for path in (folder / "serve").glob("*.log")]
+    assert any("/v1/region" in log for log in logs), "the access log is looked at"
+    for identity in identities:
+        assert not any(identity in log for log in logs)
+
+
+def test_the_environment_names_the_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RADRAY_BUNDLE", str(tmp_path / "absent"))
+    with pytest.raises(ConfigError, match="RADRAY_BUNDLE .*nothing is there"):
+        Settings().check()
+    monkeypatch.delenv("RADRAY_BUNDLE")
+    with pytest.raises(ConfigError, match="set RADRAY_BUNDLE"):
+        Settings().check()
+
+
+def test_the_deployment_file_is_what_serve_and_the_settings_take() -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    document = yaml.safe_load((CHECKOUT / "serve" / "config.yaml").read_text())
+    schema = ServeDeploySchema.model_validate(document)
+    assert schema.applications[0].import_path == "serve.app:app"
+    assert Settings.model_validate(schema.applications[0].args).bundle.startswith("s3://")
