@@ -15,7 +15,7 @@ MethodName = Literal["simclr", "byol", "supcon", "supervised"]
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """Train one method on an images table: images → a run folder. Starting it again goes on from its last checkpoint."""
+    """Train one method on an images table: images → a run folder. Started again, it goes on from its checkpoint."""
 
     images: str
     """URL of the images table, as written by jobs/clean.py."""

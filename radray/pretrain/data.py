@@ -70,6 +70,8 @@ def require_trainable(data: TrainingSet, method: str, needs_labels: bool) -> Non
     """
     labelled: Any = data.labels[data.labels != UNLABELLED]
     if needs_labels and not len(labelled):
-        raise ConfigError(f"{method} learns from labels, and no training image has one; index with --labels, or use simclr")
+        raise ConfigError(
+            f"{method} learns from labels, and no training image has one; index with --labels, or use byol"
+        )
     if needs_labels and len(np.unique(labelled)) < 2:
         raise ConfigError(f"{method} needs at least two regions; all labels are {data.regions[0]!r}")

@@ -1,12 +1,12 @@
 """A run folder: what pre-training leaves for the stages after it.
 
-    runs/<method>/
-      run.json               method, backbone, side_px, seed, regions, label budget, configuration, digest
-      backbone.safetensors   weights of `Backbone`
-      head.safetensors       linear head of the supervised method (weight [regions, dimension], bias [regions])
-      metrics.jsonl          one line a logged step
-      checkpoints/           to go on from; not needed afterwards
-      budgets/<budget>-seed<k>/   the same layout, trained with fewer labels (supervised and SupCon only)
+runs/<method>/
+run.json               method, backbone, side_px, seed, regions, label budget, configuration, digest
+backbone.safetensors   weights of `Backbone`
+head.safetensors       linear head of the supervised method (weight [regions, dimension], bias [regions])
+metrics.jsonl          one line a logged step
+checkpoints/           to go on from; not needed afterwards
+budgets/<budget>-seed<k>/   the same layout, trained with fewer labels (supervised and SupCon only)
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def load_run(url: str) -> Run:
         raise ConfigError(f"{url}: no finished run is there (run.json is missing); run jobs/pretrain.py to its end")
     document = storage.read_json(place)
     if document.get("format") != FORMAT:
-        raise ConfigError(f"{url}: run format {document.get('format')} is not {FORMAT}; train it again with this version")
+        raise ConfigError(
+            f"{url}: run format {document.get('format')} is not {FORMAT}; train again with this version"
+        )
     weights = storage.read_bytes(storage.join(url, "backbone.safetensors"))
     digest = hashlib.blake2b(weights, digest_size=16)
     head: dict[str, Tensor] | None = None

@@ -204,9 +204,7 @@ def _train_part(
         torch.distributed.barrier()
 
 
-def restrict(
-    data: TrainingSet, recipe: Recipe, part: Part, keep_unlabelled: bool
-) -> tuple[TrainingSet, Recipe]:
+def restrict(data: TrainingSet, recipe: Recipe, part: Part, keep_unlabelled: bool) -> tuple[TrainingSet, Recipe]:
     """The data of a part: with few labels the others are taken away, and their images too unless they still serve.
 
     The batch of a run on few images is at most their number.

@@ -31,14 +31,15 @@ class ViewDraws:
     frame: Tensor
     """Float[batch, 5]: left, top, right, bottom margins as shares of the side, and the grey value of the frame."""
     hole: Tensor
-    """Float[batch, 4]: left, top, right, bottom of the blanked rectangle in shares of the side; empty when right ≤ left."""
+    """Float[batch, 4]: left, top, right, bottom of the blanked rectangle, shares of the side; none if right ≤ left."""
     noise_seed: int
     """Seeds the noise pixels."""
 
     def rows(self, start: int, stop: int) -> ViewDraws:
         """The draws of some images of the batch: a rank's slice of the global batch."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ViewDraws(**{name: value[start:stop] if isinstance(value, Tensor) else value + start for name, value in parts.items()})
+        parts = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "noise_seed"}
+        rows = {name: value[start:stop] for name, value in parts.items()}
+        return ViewDraws(**rows, noise_seed=self.noise_seed + start)
 
 
 def draw_views(config: ViewConfig, batch: int, gauges: int, seed: tuple[int, ...]) -> ViewDraws:
@@ -143,7 +144,8 @@ def render_views(images: Tensor, draws: ViewDraws, library: GaugeLibrary, side_p
     )
     grid = functional.affine_grid(draws.theta.to(device), [len(images), 1, side_px, side_px], align_corners=False)
     view = functional.grid_sample(grey[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    brightness, contrast, gamma, detail, equalisation, deviation = draws.tone.to(device)[:, :, None, None, None].unbind(1)
+    tone = draws.tone.to(device)[:, :, None, None, None]
+    brightness, contrast, gamma, detail, equalisation, deviation = tone.unbind(1)
     view = view + detail * (view - _blur(view))
     view = view + equalisation * (view - _coarse(view))
     noise = torch.Generator(device).manual_seed(draws.noise_seed)

@@ -1,0 +1,1 @@
+"""The whole way once, small: a synthetic archive through every stage to a report."""

@@ -1,0 +1,115 @@
+"""The loop: it learns, goes on from a checkpoint bit for bit, and refuses what it cannot train on."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from radray.errors import ConfigError
+from radray.pretrain.loop import DivergedError, State, TrainingSet, build_method, learning_rate, total_steps, train
+from radray.pretrain.recipes import Recipe, cpu_demo
+from radray.pretrain.run import load_run, save_run
+from radray.pretrain.stage import Part, restrict
+
+RECIPE = dataclasses.replace(cpu_demo(), side_px=32, batch_size=16, checkpoint_every_s=0.0, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def data() -> TrainingSet:
+    """Two regions: bright bars across or along."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (64, 32, 32), dtype=np.uint8)
+    labels = np.arange(64) % 2
+    for image, label in zip(images, labels, strict=True):
+        place = rng.integers(8, 20)
+        bar = (slice(place, place + 5), slice(2, 30))
+        image[bar if label else bar[::-1]] += 150
+    return TrainingSet(images=images, labels=labels, uris=[f"/{i}" for i in range(64)], regions=("across", "along"))
+
+
+def run(name: str, data: TrainingSet, steps: int, recipe: Recipe = RECIPE, state: State | None = None, **more: object):
+    torch.set_num_threads(1)
+    method = build_method(name, recipe, 2, seed=0)
+    return train(
+        method,
+        data,
+        recipe,
+        seed=0,
+        steps=steps,
+        device=torch.device("cpu"),
+        title=name,
+        state=state,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_the_supervised_baseline_learns(data: TrainingSet) -> None:
+    still = dataclasses.replace(RECIPE.views, quarter_turn=0.0, rotation_deg=5.0, shear_deg=5.0)
+    method = run("supervised", data, 16, dataclasses.replace(RECIPE, views=still))
+    head = method.head()
+    assert head is not None
+    with torch.no_grad():
+        logits = method.backbone.embed(torch.from_numpy(data.images)) @ head["weight"].T + head["bias"]
+    assert (logits.argmax(dim=1).numpy() == data.labels).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", ["simclr", "byol", "supcon", "supervised"])
+def test_going_on_equals_never_stopping(name: str, data: TrainingSet) -> None:
+    states: list[State] = []
+    whole = run(name, data, 4, save=lambda state: states.append(copy.deepcopy(state)))
+    assert [state["step"] for state in states] == [1, 2, 3]
+    resumed = run(name, data, 4, state=states[1])
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_bad_data_is_refused_in_one_line(data: TrainingSet) -> None:
+    with pytest.raises(ConfigError, match=r"batch of 128 is larger than the 64 training images; set --batch-size"):
+        run("simclr", data, 2, dataclasses.replace(RECIPE, batch_size=128))
+    other: list[State] = []
+    run("simclr", data, 2, save=lambda state: other.append(copy.deepcopy(state)))
+    with pytest.raises(ConfigError, match="another architecture"):
+        run("simclr", data, 2, dataclasses.replace(RECIPE, backbone="resnet18"), state=other[0])
+
+
+def test_a_loss_that_is_no_number_names_the_images(data: TrainingSet) -> None:
+    method = build_method("simclr", RECIPE, 2, seed=0)
+    with torch.no_grad():
+        next(method.projection.parameters()).fill_(float("nan"))
+    with pytest.raises(DivergedError, match=r"loss is nan at step 0; images: \['/"):
+        train(method, data, RECIPE, seed=0, steps=1, device=torch.device("cpu"), title="simclr")
+
+
+def test_few_labels_take_the_other_labels_away(data: TrainingSet) -> None:
+    part = Part(url="/x", budget="3", seed=1)
+    few, recipe = restrict(data, RECIPE, part, keep_unlabelled=False)
+    assert len(few.images) == 6 and np.bincount(few.labels).tolist() == [3, 3] and recipe.batch_size == 6
+    kept, recipe = restrict(data, RECIPE, part, keep_unlabelled=True)
+    assert len(kept.images) == 64 and (kept.labels >= 0).sum() == 6 and recipe.batch_size == 16
+    assert {data.uris[i] for i in np.flatnonzero(kept.labels >= 0)} == set(few.uris)
+
+
+def test_schedule_and_steps() -> None:
+    rates = [learning_rate(step, 100, RECIPE) for step in range(100)]
+    assert rates[9] == pytest.approx(RECIPE.learning_rate) and rates[0] < rates[5] < rates[9]
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False)) and rates[-1] < 0.01 * max(rates)
+    assert total_steps(dataclasses.replace(RECIPE, epochs=2), 33, "simclr", False) == 5
+
+
+def test_a_run_folder_comes_back_and_tells_damage(tmp_path: Path) -> None:
+    method = build_method("supervised", RECIPE, 2, seed=0)
+    document = {"method": "supervised", "side_px": 32, "seed": 0, "regions": ["a", "b"], "budget": "all"}
+    digest = save_run(str(tmp_path), method.backbone, method.head(), document)
+    loaded = load_run(str(tmp_path))
+    images = torch.randint(0, 255, (3, 32, 32), dtype=torch.uint8)
+    assert loaded.digest == digest and torch.equal(loaded.backbone.embed(images), method.backbone.embed(images))
+    weights = bytearray((tmp_path / "backbone.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (tmp_path / "backbone.safetensors").write_bytes(weights)
+    with pytest.raises(ConfigError, match="damaged"):
+        load_run(str(tmp_path))
