@@ -25,10 +25,13 @@ def connect() -> None:
     environment = {"env_vars": {**storage.environment(), "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if os.environ.get("RAY_ADDRESS"):
+        # A submitted job has the variables of its runtime environment already: Ray refuses a second mention otherwise.
+        os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
         ray.init(runtime_env=environment, logging_level=logging.WARNING, log_to_driver=False)
     else:
         cores = os.cpu_count() or 1
         ray.init(
+            address="local",
             num_cpus=max(4, 2 * cores),
             object_store_memory=LOCAL_OBJECT_STORE_BYTES,
             include_dashboard=False,

@@ -1,0 +1,168 @@
+"""One streaming pass: every row once, also when everything is killed midway; no mixing of configurations."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from radray import storage, streaming
+from radray.errors import ConfigError
+from radray.tables import row_id
+
+ROWS = 60
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+class Double:
+    """Adds a column; slow enough to be killed in the middle of a run."""
+
+    def __init__(self, seconds_per_row: float = 0.0, drop_last: bool = False) -> None:
+        self.seconds_per_row, self.drop_last = seconds_per_row, drop_last
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        time.sleep(self.seconds_per_row * rows.num_rows)
+        if self.drop_last:
+            rows = rows.slice(0, rows.num_rows - 1)
+        doubled = [2 * number for number in rows.column("number").to_pylist()]
+        return rows.append_column("doubled", pa.array(doubled, pa.int64()))
+
+
+def write_source(url: str) -> None:
+    """Three files of rows, every third of them not wanted."""
+    uris = [f"object {number}" for number in range(ROWS)]
+    table = pa.table(
+        {
+            "row_id": pa.array([row_id(uri) for uri in uris], pa.int64()),
+            "number": pa.array(range(ROWS), pa.int64()),
+            "status": ["failed" if number % 3 == 0 else "ok" for number in range(ROWS)],
+            "unread": ["x" * 100] * ROWS,
+        }
+    )
+    for part in range(3):
+        storage.write_table(storage.join(url, f"{part}.parquet"), table.slice(part * ROWS // 3, ROWS // 3))
+
+
+def a_pass(store: str, key: str = "key1", **changes: object) -> streaming.Pass:
+    settings: dict[str, object] = {
+        "title": "double",
+        "source": storage.join(store, "source"),
+        "output": storage.join(store, "output"),
+        "key": key,
+        "transform": Double,
+        "columns": ["number"],
+        "rows_per_block": 8,
+        "max_workers": 1,
+    }
+    return streaming.Pass(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def assert_every_row_once(output: str, numbers: list[int]) -> None:
+    rows = storage.read_table(output).to_pylist()
+    assert Counter(row["number"] for row in rows) == Counter(numbers)
+    assert all(row["doubled"] == 2 * row["number"] for row in rows)
+    assert all(row["row_id"] == row_id(f"object {row['number']}") for row in rows)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_rows_in_are_rows_out_and_a_second_run_adds_none(store: str) -> None:
+    write_source(storage.join(store, "source"))
+    assert streaming.run(a_pass(store)) == ROWS
+    assert_every_row_once(storage.join(store, "output"), list(range(ROWS)))
+    files = storage.list_files(storage.join(store, "output"))
+    assert streaming.run(a_pass(store)) == ROWS
+    assert storage.list_files(storage.join(store, "output")) == files
+    with pytest.raises(ConfigError, match=r"--output .*another configuration or input \(key1, now key2\)"):
+        streaming.run(a_pass(store, key="key2"))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_where_selects_rows(tmp_path: Path) -> None:
+    store = str(tmp_path)
+    write_source(storage.join(store, "source"))
+    wanted = [number for number in range(ROWS) if number % 3]
+    assert streaming.run(a_pass(store, where=("status", "ok"), columns=["number", "status"])) == len(wanted)
+    assert_every_row_once(storage.join(store, "output"), wanted)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_transform_that_loses_rows_stops_the_run(tmp_path: Path) -> None:
+    write_source(str(tmp_path / "source"))
+    with pytest.raises(Exception, match="8 rows went in, 7 came out"):
+        streaming.run(a_pass(str(tmp_path), arguments={"drop_last": True}))
+
+
+def descendants(pid: int) -> list[int]:
+    """`pid` and every process below it, also those in sessions of their own (Ray's)."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
+    found, todo = [], [pid]
+    while todo:
+        found.append(todo.pop())
+        todo += children.get(found[-1], [])
+    return found
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to the driver and everything it started; twice, for what was being started meanwhile."""
+    family = descendants(process.pid)
+    os.kill(process.pid, signal.SIGSTOP)
+    for pid in dict.fromkeys([*descendants(process.pid), *family]):
+        if pid != process.pid:
+            _kill(pid)
+    _kill(process.pid)
+    process.wait()
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the processes to kill")
+@pytest.mark.usefixtures("s3_server")
+@pytest.mark.timeout(600)
+def test_rows_come_out_exactly_once_after_a_kill(store: str, tmp_path: Path) -> None:
+    write_source(storage.join(store, "source"))
+    output = storage.join(store, "output")
+    command = [sys.executable, str(Path(__file__).with_name("streaming_driver.py")), store]
+
+    def start(seconds_per_row: float) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "RAY_raylet_start_wait_time_s": "180"}
+        with (tmp_path / "driver.log").open("ab") as log:
+            return subprocess.Popen(
+                [*command, str(seconds_per_row)], env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    driver = start(seconds_per_row=0.5)
+    deadline = time.monotonic() + 240
+    while len(storage.list_files(output, ".parquet")) < 2:
+        assert driver.poll() is None, (tmp_path / "driver.log").read_text()
+        assert time.monotonic() < deadline, (tmp_path / "driver.log").read_text()
+        time.sleep(0.2)
+    kill_tree(driver)
+    before = storage.read_table(output).num_rows
+    assert 0 < before < ROWS
+
+    again = start(seconds_per_row=0.0)
+    try:
+        assert again.wait(timeout=300) == 0, (tmp_path / "driver.log").read_text()
+    finally:
+        kill_tree(again) if again.poll() is None else None
+    assert_every_row_once(output, list(range(ROWS)))
+    assert "rows are there already, going on" in (tmp_path / "driver.log").read_text()
