@@ -38,7 +38,5 @@ def latest_predictions(url: str) -> str:
         return storage.normalise_url(url)
     place = storage.join(url, LATEST)
     if not storage.exists(place):
-        raise ConfigError(
-            f"{url}: no finished predictions are there; run jobs/score.py to its end"
-        )
+        raise ConfigError(f"{url}: no finished predictions are there; run jobs/score.py to its end")
     return storage.join(storage.normalise_url(url), str(storage.read_json(place)["folder"]))

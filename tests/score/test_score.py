@@ -1,0 +1,186 @@
+"""Scoring a tiny archive on a real cluster: every object a row, once; nothing is done twice; bundles side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from radray import storage
+from radray.cleaning.config import CleaningConfig
+from radray.ensemble import Bundle, Member
+from radray.errors import BundleError, ConfigError
+from radray.pretrain.backbone import Backbone
+from radray.regions import load_regions
+from radray.score.config import ScoreConfig
+from radray.score.rows import ScoreRows
+from radray.score.versions import latest_predictions
+
+COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
+COMPUTED_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def write_dicom(path: Path, number: int, part: str | None, sop_class: str = COMPUTED_RADIOGRAPHY) -> None:
+    """A 12-bit image of a bright bar on a dark ground."""
+    rng = np.random.default_rng(number)
+    pixels = rng.normal(300, 40, (96, 80))
+    pixels[10:86, 30 + number : 45 + number] += 2500
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = sop_class
+    header.SOPClassUID = sop_class
+    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(number)])
+    header.StudyInstanceUID = generate_uid(entropy_srcs=["study", str(number)])
+    header.Modality = "CR" if sop_class == COMPUTED_RADIOGRAPHY else "CT"
+    header.PatientID = f"patient-{number}"
+    header.PatientName = "Mustermann^Erika"
+    if part:
+        header.BodyPartExamined = part
+    header.Rows, header.Columns = pixels.shape
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+    header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 12, 11, 0
+    header.PixelData = np.clip(pixels, 0, 4095).astype("<u2").tobytes()
+    header.save_as(path, enforce_file_format=True)
+
+
+def write_bundle(url: str, seed: int = 0) -> Bundle:
+    """A bundle of one member with random weights."""
+    torch.manual_seed(seed)
+    regions = load_regions("skeletal14")
+    backbone = Backbone("resnet10").eval()
+    dimension = backbone.dimension
+    member = Member(
+        method="simclr",
+        backbone=backbone,
+        mean=torch.zeros(dimension),
+        scale=torch.full((dimension,), 0.05),
+        weight=torch.randn(len(regions), dimension) * 0.1,
+        bias=torch.zeros(len(regions)),
+        bank=torch.nn.functional.normalize(torch.randn(20, dimension), dim=1),
+        distances=torch.linspace(0, 1, 20),
+        temperature=1.0,
+        share=1.0,
+        run_digest="run",
+    )
+    bundle = Bundle(
+        regions=regions,
+        cleaning=CleaningConfig(side_px=32, working_px=64),
+        members=[member],
+        temperature=1.0,
+        ood_reference=torch.linspace(0, 1, 20),
+        confidence_threshold=0.1,
+        ood_threshold=1.0,
+    )
+    bundle.save(url)
+    return bundle
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Five radiographs, one CT slice, one text file, one truncated object."""
+    folder = tmp_path / "archive"
+    (folder / "deep").mkdir(parents=True)
+    for number, part in enumerate(["KNEE", "HAND", None, "SKULL", "KNEE"]):
+        write_dicom(folder / "deep" / f"{number}.dcm", number, part)
+    write_dicom(folder / "slice", 5, "CHEST", COMPUTED_TOMOGRAPHY)
+    (folder / "notes.txt").write_text("no DICOM in here")
+    write_dicom(folder / "short.dcm", 6, "KNEE")
+    (folder / "short.dcm").write_bytes((folder / "short.dcm").read_bytes()[:3000])
+    return folder
+
+
+def config(archive: Path, tmp_path: Path) -> ScoreConfig:
+    """Of that archive."""
+    return ScoreConfig(
+        archive=str(archive),
+        bundle=str(tmp_path / "bundle"),
+        output=str(tmp_path / "predictions"),
+        patient_key="none",
+        rows_per_block=3,
+        max_workers=1,
+    )
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_every_object_gets_one_row_and_a_second_run_does_nothing(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from radray.score.stage import run_score
+
+    bundle = write_bundle(str(tmp_path / "bundle"))
+    job = config(archive, tmp_path)
+    job.check()
+    summary = run_score(job)
+    assert summary["rows_in"] == summary["rows_out"] == 8
+    assert summary["by_status"]["ok"] == 5
+    assert summary["by_reason"]["not_radiograph"] == 1
+    assert summary["by_reason"]["not_dicom"] == 1
+    assert summary["bundle"] == bundle.digest
+
+    table = pd.read_parquet(latest_predictions(job.output))
+    assert table["uri"].is_unique
+    assert len(table) == 8
+    good = table[table["status"] == "ok"]
+    np.testing.assert_allclose(np.stack(good["probabilities"]).sum(axis=1), 1, atol=1e-4)
+    assert list(good["code"]) == [bundle.regions[name].snomed_code for name in good["region"]]
+    compared = good[good["header_label"].notna()]
+    assert len(compared) == 4
+    assert (compared["agrees"] == (compared["header_label"] == compared["region"])).all()
+    assert table[table["status"] != "ok"]["region"].isna().all()
+    assert not table.astype(str).apply(lambda column: column.str.contains("Mustermann")).any().any()
+
+    capsys.readouterr()
+    assert run_score(job) == summary
+    assert "nothing to do" in capsys.readouterr().err
+
+    other = write_bundle(str(tmp_path / "bundle"), seed=1)
+    newer = run_score(job)
+    assert newer["folder"] != summary["folder"]
+    assert set(pd.read_parquet(latest_predictions(job.output))["bundle"]) == {other.digest}
+    assert len(pd.read_parquet(summary["folder"])) == 8
+
+
+def test_rows_are_the_same_in_any_company(archive: Path, tmp_path: Path) -> None:
+    from radray.dicom.header import HeaderReader
+    from radray.dicom.identity import Pseudonyms
+    from radray.index.labels import parse_labels
+    from radray.index.manifest import ensure_manifest
+
+    bundle = write_bundle(str(tmp_path / "bundle"))
+    headers = {
+        "reader": HeaderReader(regions=bundle.regions, pseudonyms=Pseudonyms(None)),
+        "labels": parse_labels("header", str(archive), bundle.regions),
+        "header_bytes": 4096,
+    }
+    worker = ScoreRows(bundle=str(tmp_path / "bundle"), digest=bundle.digest, headers=headers, batch=2)
+    listing = storage.read_table(ensure_manifest(str(archive), str(tmp_path / "listing")).url)
+    whole = worker(listing).to_pylist()
+    alone = [worker(listing.slice(row, 1)).to_pylist()[0] for row in range(len(listing))]
+    for together, single in zip(whole, alone, strict=True):
+        assert together["region"] == single["region"]
+        assert together["reason"] == single["reason"]
+        if together["probabilities"]:
+            np.testing.assert_allclose(together["probabilities"], single["probabilities"], atol=1e-5)
+
+
+def test_a_bundle_that_changes_under_way_is_refused(tmp_path: Path) -> None:
+    write_bundle(str(tmp_path / "bundle"))
+    with pytest.raises(BundleError, match="changed while the run was under way"):
+        ScoreRows(bundle=str(tmp_path / "bundle"), digest="another", headers=None)
+
+
+def test_bad_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="either --archive or --index"):
+        ScoreConfig(bundle="b", output="o")
+    with pytest.raises(ConfigError, match="--batch is 0"):
+        ScoreConfig(archive="a", bundle="b", output="o", batch=0)
+    with pytest.raises(ConfigError, match="--bundle"):
+        ScoreConfig(archive=str(tmp_path), bundle=str(tmp_path / "none"), output=str(tmp_path / "o")).check()
+    with pytest.raises(ConfigError, match="run jobs/score.py"):
+        latest_predictions(str(tmp_path))
