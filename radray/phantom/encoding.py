@@ -41,8 +41,8 @@ SYNTAXES = (
     Syntax(uid="1.2.840.10008.1.2.4.70", weight=8, bits=(8, 10, 12, 12, 14, 16)),  # JPEG lossless, first order
     Syntax(uid="1.2.840.10008.1.2.4.80", weight=2.5, bits=(8, 12, 16)),  # JPEG-LS lossless
     Syntax(uid="1.2.840.10008.1.2.4.81", weight=2.5, bits=(8, 12)),  # JPEG-LS near-lossless
-    Syntax(uid="1.2.840.10008.1.2.4.90", weight=2, bits=(8, 12, 16)),  # JPEG 2000 lossless
-    Syntax(uid="1.2.840.10008.1.2.4.91", weight=2, bits=(8, 12)),  # JPEG 2000
+    Syntax(uid="1.2.840.10008.1.2.4.90", weight=1.5, bits=(8, 12, 16)),  # JPEG 2000 lossless
+    Syntax(uid="1.2.840.10008.1.2.4.91", weight=1.5, bits=(8, 12)),  # JPEG 2000
 )
 
 _NATIVE = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99")

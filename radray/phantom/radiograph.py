@@ -14,7 +14,7 @@ from radray.phantom.anatomy import PAIRED, SKETCHES, TRUNK
 from radray.phantom.projection import Image, attenuation, detector_signal, fill_mask
 from radray.phantom.shapes import Points, Sketch, ellipse, map_points, turn
 
-WORK_SIDE_PX = 448
+WORK_SIDE_PX = 400
 """Long side at which bones are projected; edges, text and noise come at full size."""
 
 Random = np.random.Generator
