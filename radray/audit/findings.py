@@ -147,12 +147,9 @@ def find_near_duplicates(facts: pa.Table, max_bits: int) -> pa.Table:
             "across_patients": across,
             "label_of": facts["label"][twin].as_py(),
         }
-        found.append(
-            _finding(
-                facts.slice(place, 1).to_pylist()[0], NEAR_DUPLICATE, (1 + likeness) / 2 if across else likeness / 2
-            )
-            | {"evidence": json.dumps(evidence)}
-        )
+        score = (1 + likeness) / 2 if across else likeness / 2
+        row = _finding(facts.slice(place, 1).to_pylist()[0], NEAR_DUPLICATE, score)
+        found.append(row | {"evidence": json.dumps(evidence)})
     return _table(found)
 
 

@@ -1,4 +1,4 @@
-"""What the audit reads, brought into one order: facts, given labels, out-of-fold probabilities, features, predictions."""
+"""What the audit reads, brought into one order: facts, labels, out-of-fold probabilities, features, predictions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class AuditRows:
     patients: npt.NDArray[np.int64]
     """Int64 [n]: number of the patient; images without one stand alone."""
     probabilities: npt.NDArray[np.float64]
-    """Float64 [n, classes]: the ensemble's, out of fold; the predictions' where there is no fold; NaN without either."""
+    """Float64 [n, classes]: the ensemble's, out of fold; the predictions' where it has no fold; NaN without."""
     ood_score: npt.NDArray[np.float64]
     """Float64 [n]: predictions' out-of-domain score, NaN without prediction."""
     abstained: npt.NDArray[np.bool_]
@@ -123,28 +123,29 @@ def _matrix(lists: Any, width: int) -> npt.NDArray[np.float64]:
 
 def _group_numbers(facts: pa.Table) -> npt.NDArray[np.int64]:
     owners = pc.coalesce(facts["patient"], facts["uri"]).combine_chunks().dictionary_encode()
-    return owners.indices.to_numpy().astype(np.int64)
+    numbers: npt.NDArray[np.int64] = owners.indices.to_numpy().astype(np.int64)
+    return numbers
 
 
 def _features(probe: str, place: dict[str, int]) -> npt.NDArray[np.float32] | None:
-    """Features of the label-free methods (of all where there is none), each scaled to the same spread, side by side."""
+    """Features of the label-free methods (of all where there is none), normalised as the bundle does, side by side."""
+    import torch
+
+    from radray.ensemble.features import normalise
+
     files = {file.rsplit("/", 1)[-1].removesuffix(".parquet"): file for file in _feature_files(probe)}
     chosen = [method for method in sorted(files) if method in LABEL_FREE_METHODS] or sorted(files)
     parts = []
     for method in chosen:
-        table = storage.read_table(files[method])
-        vectors = next(
-            name
-            for name in table.column_names
-            if pa.types.is_fixed_size_list(table.schema.field(name).type)
-            or pa.types.is_list(table.schema.field(name).type)
-        )
+        table = storage.read_table(files[method], columns=["uri", "vector"])
         rows, known = _places(table["uri"], place)
-        width = len(table[vectors][0])
-        own = np.full((len(place), width), np.nan, np.float32)
-        own[rows] = _matrix(table[vectors].filter(known), width)
-        own -= np.nanmean(own, axis=0)
-        parts.append(own / np.maximum(np.sqrt(np.nanmean(own**2) * width), 1e-12))
+        if not len(rows):
+            continue
+        vectors = _matrix(table["vector"].filter(known), len(table["vector"][0])).astype(np.float32)
+        normal = normalise(torch.from_numpy(vectors)).numpy()
+        own = np.full((len(place), normal.shape[1]), np.nan, np.float32)
+        own[rows] = (normal - normal.mean(axis=0)) / (normal.std(axis=0) + 1e-6)
+        parts.append(own / np.sqrt(own.shape[1]))
     return np.concatenate(parts, axis=1) if parts else None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from radray import storage
 from radray.audit.thumbnails import data_uri, encode_png, load_pictures
@@ -80,8 +81,6 @@ def _note(evidence: dict[str, Any]) -> str:
 
 
 def _labels(images_url: str, row_ids: list[int]) -> dict[int, str | None]:
-    import pyarrow.compute as pc
-
     rows = storage.read_table(
         images_url, columns=["row_id", "label"], filter=pc.field("row_id").isin(sorted(set(row_ids)))
     )

@@ -1,4 +1,4 @@
-"""Who decides an image's label: the reviewer, else a confident model where the header is silent or contradicted, else the header."""
+"""Who decides an image's label: the reviewer, else a confident model that the header does not bear out, else it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Figures and the one HTML page that tells what the stages found."""

@@ -1,0 +1,58 @@
+"""Configuration of the report (imports neither Ray, torch nor matplotlib)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from radray import storage
+from radray.errors import ConfigError
+
+STAGES = ("index", "images", "probe", "predictions", "findings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """One HTML page that opens offline, with figures and their numbers beside it; any stage may be missing."""
+
+    output: str
+    """URL of the folder that gets report.html, figures/ and tables/."""
+    index: str | None = None
+    """URL of the index: what the archive holds and what was set aside."""
+    images: str | None = None
+    """URL of the images table: cleaned examples, and the pictures of all sections."""
+    probe: str | None = None
+    """URL of the probe's output: accuracy, confusion, calibration."""
+    predictions: str | None = None
+    """URL of the predictions: what the archive was found to show."""
+    findings: str | None = None
+    """URL of the audit's findings: suspected labels, out of domain, near-duplicates."""
+    title: str = "Radiographs by region"
+    """Title of the page."""
+    suspects: int = 24
+    """Suspected labels shown with their pictures (0 to 200)."""
+    map_images: int = 1500
+    """Test images on the map of features, drawn at random where there are more; 0 for no map (0 to 5000)."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges, and that there is something to report.
+
+        Raises:
+            ConfigError: A value lies outside its range, or no stage is given.
+        """
+        for name, low, high in (("suspects", 0, 200), ("map_images", 0, 5000)):
+            given = getattr(self, name)
+            if not low <= given <= high:
+                raise ConfigError(f"--{name.replace('_', '-')} is {given}; set a number from {low} to {high}")
+        if all(getattr(self, stage) is None for stage in STAGES):
+            raise ConfigError(f"nothing to report; give one or more of {', '.join('--' + stage for stage in STAGES)}")
+
+    def check(self) -> None:
+        """Look at the URLs before any work.
+
+        Raises:
+            ConfigError: A stage named is not there, or the output cannot be written.
+        """
+        for stage in STAGES:
+            if (url := getattr(self, stage)) is not None:
+                storage.check_input(url, f"--{stage}")
+        storage.check_output(self.output, "--output")
