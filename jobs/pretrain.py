@@ -1,6 +1,6 @@
 """Train one method on an images table: images → a run folder.
 
-    python jobs/pretrain.py --images work/images --output work/runs/simclr --method simclr --recipe cpu_small
+python jobs/pretrain.py --images work/images --output work/runs/simclr --method simclr --recipe cpu_small
 """
 
 from radray.cli import run_job

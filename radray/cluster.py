@@ -22,24 +22,25 @@ def connect() -> None:
     """
     if ray.is_initialized():
         return
-    environment = {"env_vars": {**storage.environment(), "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if os.environ.get("RAY_ADDRESS"):
         # A submitted job has the variables of its runtime environment already: Ray refuses a second mention otherwise.
         os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
-        ray.init(runtime_env=environment, logging_level=logging.WARNING, log_to_driver=False)
+        ray.init(runtime_env={"env_vars": storage.environment()}, logging_level=logging.WARNING, log_to_driver=False)
     else:
+        # Workers started here inherit this process's environment; a runtime environment would start each one anew.
         cores = os.cpu_count() or 1
         ray.init(
             address="local",
             num_cpus=max(4, 2 * cores),
             object_store_memory=LOCAL_OBJECT_STORE_BYTES,
             include_dashboard=False,
-            runtime_env=environment,
             logging_level=logging.ERROR,
             log_to_driver=bool(os.environ.get("RADRAY_WORKER_LOGS")),
         )
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     print(f"ray: {int(cpus())} logical CPUs, {int(gpus())} GPUs", file=sys.stderr)
 
 

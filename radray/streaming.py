@@ -37,9 +37,7 @@ ID_COLUMN = "row_id"
 class _PyarrowCheckpointManager(IdColumnCheckpointManager):
     """Reads committed ids with pyarrow and lets the checkpoint lie below the data folder."""
 
-    def load_checkpoint(
-        self, data_file_dir: str | None = None, data_file_filesystem: Any = None
-    ) -> tuple[Any, int]:
+    def load_checkpoint(self, data_file_dir: str | None = None, data_file_filesystem: Any = None) -> tuple[Any, int]:
         if data_file_dir is not None:
             self._drop_uncommitted(data_file_dir, data_file_filesystem or self.filesystem)
         ids = committed_ids(self.checkpoint_path_unwrapped, self.filesystem)
@@ -146,7 +144,7 @@ def _refuse_mixture(step: Pass, output: storage.Location) -> None:
     entries = output.arrow.get_file_info(FileSelector(folder, recursive=False, allow_not_found=True))
     if others := [entry.base_name for entry in entries if entry.base_name != step.key]:
         raise ConfigError(
-            f"--output {step.output} holds rows made with another configuration or input ({others[0]}, now {step.key}); "
+            f"--output {step.output} holds rows of another configuration or input ({others[0]}, now {step.key}); "
             "choose another folder, or delete this one"
         )
 
@@ -159,7 +157,7 @@ def _expected_ids(step: Pass) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 def _stream(step: Pass, source: storage.Location, output: storage.Location, total: int, done: int) -> None:
     logical = cluster.cpus()
-    share = 1.0 if logical >= 8 else logical / 8
+    share = 1.0 if logical >= 4 else logical / 8
     workers = max(1, min(int(logical / 2), step.max_workers or sys.maxsize, -(-total // step.rows_per_block)))
     files = [storage.locate(url).path for url in storage.list_files(source.url, ".parquet")]
     columns = None if step.columns is None else sorted({*step.columns, ID_COLUMN})
@@ -243,7 +241,11 @@ class _ProgressLine:
         left = max(0, self._total - self._done - fresh) / rate if rate else float("inf")
         ahead = f"in {seconds:.0f} s" if final else f"ETA {left:.0f} s" if rate else "starting"
         rows = self._total if final else min(self._total, self._done + fresh)
-        print(f"{self._title}: {rows:,} of {self._total:,} rows · {rate:.1f} rows/s · {ahead}", file=sys.stderr, flush=True)
+        print(
+            f"{self._title}: {rows:,} of {self._total:,} rows · {rate:.1f} rows/s · {ahead}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def count_by(table: pa.Table, column: str) -> dict[str, int]:

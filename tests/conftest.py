@@ -67,7 +67,6 @@ def ray_cluster(s3_server: str) -> Iterator[None]:
     import ray
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine
     ray.init(
         address="local",
         num_cpus=4,

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,33 +138,37 @@ def _kill(pid: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the processes to kill")
 @pytest.mark.usefixtures("s3_server")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_rows_come_out_exactly_once_after_a_kill(store: str, tmp_path: Path) -> None:
     write_source(storage.join(store, "source"))
-    output = storage.join(store, "output")
-    command = [sys.executable, str(Path(__file__).with_name("streaming_driver.py")), store]
-
-    def start(seconds_per_row: float) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "RAY_raylet_start_wait_time_s": "180"}
-        with (tmp_path / "driver.log").open("ab") as log:
-            return subprocess.Popen(
-                [*command, str(seconds_per_row)], env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-
-    driver = start(seconds_per_row=0.5)
-    deadline = time.monotonic() + 240
-    while len(storage.list_files(output, ".parquet")) < 2:
-        assert driver.poll() is None, (tmp_path / "driver.log").read_text()
-        assert time.monotonic() < deadline, (tmp_path / "driver.log").read_text()
-        time.sleep(0.2)
-    kill_tree(driver)
-    before = storage.read_table(output).num_rows
-    assert 0 < before < ROWS
-
-    again = start(seconds_per_row=0.0)
-    try:
-        assert again.wait(timeout=300) == 0, (tmp_path / "driver.log").read_text()
-    finally:
-        kill_tree(again) if again.poll() is None else None
+    output, log = storage.join(store, "output"), tmp_path / "driver.log"
+    with driver(store, seconds_per_row=0.5, log=log) as first:
+        deadline = time.monotonic() + 400
+        while len(storage.list_files(output, ".parquet")) < 2:
+            assert first.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+    committed = storage.read_table(output).num_rows
+    assert 0 < committed < ROWS, "killed in the middle"
+    with driver(store, seconds_per_row=0.0, log=log) as second:
+        assert second.wait(timeout=400) == 0, log.read_text()
     assert_every_row_once(output, list(range(ROWS)))
-    assert "rows are there already, going on" in (tmp_path / "driver.log").read_text()
+    assert "rows are there already, going on" in log.read_text()
+
+
+@contextmanager
+def driver(store: str, *, seconds_per_row: float, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A driver with a Ray cluster of its own; killed with all that belongs to it at the end of the block."""
+    script = Path(__file__).with_name("streaming_driver.py")
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(script), store, str(seconds_per_row)],
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                kill_tree(process)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.csv as arrow_csv
 
-from radray import storage
 from radray.errors import ConfigError
+from radray.site_table import read_site_table
 
 
 def load_truth(url: str) -> dict[str, dict[str, Any]]:
@@ -23,20 +20,10 @@ def load_truth(url: str) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: A column is missing.
     """
-    table: pa.Table
-    if url.endswith(".csv"):
-        table = arrow_csv.read_csv(
-            io.BytesIO(storage.read_bytes(url)),
-            convert_options=arrow_csv.ConvertOptions(strings_can_be_null=True, null_values=[""]),
-        )
-    else:
-        table = storage.read_table(url)
-    if "region" not in table.column_names or not {"uri", "path"} & set(table.column_names):
-        raise ConfigError(f"--truth {url}: columns are {table.column_names}; `region` and `uri` (or `path`) are needed")
-    if "uri" in table.column_names:
-        return {row["uri"]: row for row in table.to_pylist()}
-    folder = storage.parent(url)
-    return {storage.join(folder, row["path"]): row for row in table.to_pylist()}
+    table = read_site_table(url, "--truth")
+    if "region" not in table.column_names:
+        raise ConfigError(f"--truth {url}: the column region is missing; its columns are {table.column_names}")
+    return {row["uri"]: row for row in table.to_pylist()}
 
 
 def measure_queue(scores: npt.NDArray[np.float64], is_wrong: npt.NDArray[np.bool_]) -> dict[str, Any]:

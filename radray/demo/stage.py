@@ -46,8 +46,9 @@ def run_demo(config: DemoConfig) -> dict[str, Any]:
     def stage(name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         begun = time.monotonic()
         print(f"── {name} ({begun - started:.0f} s)", file=sys.stderr, flush=True)
-        summary[name] = {**run(), "seconds": round(time.monotonic() - begun, 1)}
-        return summary[name]
+        result = {**run(), "seconds": round(time.monotonic() - begun, 1)}
+        summary[name] = result
+        return result
 
     phantom = PhantomConfig(
         output=at.archive, images=config.images, side_px=config.archive_px, seed=config.seed, workers=0

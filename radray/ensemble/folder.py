@@ -130,6 +130,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
             {
                 "method": member.method,
                 "backbone": member.backbone.name,
+                "input_px": member.backbone.side_px,
                 "run_digest": member.run_digest,
                 "temperature": member.temperature,
                 "share": member.share,
@@ -155,7 +156,7 @@ def _member(described: dict[str, Any], bodies: dict[str, bytes]) -> Member:
     from radray.ensemble.bundle import Member
 
     method = described["method"]
-    backbone = Backbone(described["backbone"])
+    backbone = Backbone(described["backbone"], described["input_px"])
     backbone.load_state_dict(load(bodies[f"members/{method}.safetensors"]))
     backbone.eval().to(memory_format=torch.channels_last)
     tensors = {name: value.float() for name, value in load(bodies[f"heads/{method}.safetensors"]).items()}

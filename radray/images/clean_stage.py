@@ -24,7 +24,7 @@ from radray.images.copies import mark_copies
 from radray.images.prepare import prepare_image, quarantine
 from radray.images.reading import save_cleaning
 from radray.images.sheets import contact_sheet
-from radray.images.split import SPLITS, assign_splits
+from radray.images.split import SPLITS, assign_splits, complete_splits, read_splits
 from radray.tables import FACTS, IMAGES_SCHEMA
 from radray.version import __version__
 
@@ -74,13 +74,18 @@ def _splits(config: CleanConfig) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
         raise ConfigError(f"--index {config.index}: it holds no radiograph; look at its summary's by_reason")
     # Without a PatientID the study is the patient, and without that the object.
     patients = pc.coalesce(facts["patient"], facts["study_instance_uid"], facts["uri"]).to_pylist()
-    splits = assign_splits(
-        patients,
-        facts["label"].to_pylist(),
-        test_fraction=config.test_fraction,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-    )
+    labels = facts["label"].to_pylist()
+    if config.split == "patient":
+        splits = assign_splits(
+            patients,
+            labels,
+            test_fraction=config.test_fraction,
+            validation_fraction=config.validation_fraction,
+            seed=config.seed,
+        )
+    else:
+        given = read_splits(config.split.removeprefix("table:"), facts["uri"].to_pylist())
+        splits = complete_splits(given, patients, labels, config.validation_fraction, config.seed)
     ids = facts["row_id"].to_numpy()
     order = np.argsort(ids)
     return ids[order], np.array([SPLITS.index(split) for split in splits], np.uint8)[order]

@@ -22,6 +22,10 @@ class CleanConfig:
     """URL of the folder that gets the images table."""
     cleaning: Annotated[CleaningConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=CleaningConfig)
     """The cleaning steps."""
+    split: str = "patient"
+    """`patient` draws the splits, by patient and stratified by region; `table:URL` takes them from a CSV or Parquet
+    table with uri (or path below the table's folder) and split (train, validation, test). Objects that it does not
+    name train. Without validation rows in it, validation patients are drawn from train."""
     test_fraction: float = 0.2
     """Share of the patients of each region that go to the test split (0 to 0.9)."""
     validation_fraction: float = 0.2
@@ -51,6 +55,8 @@ class CleanConfig:
             if not low <= given <= high:
                 option = name.replace("_", "-")
                 raise ConfigError(f"--{option} is {given}; set a number from {low} to {high}")
+        if self.split != "patient" and not self.split.startswith("table:"):
+            raise ConfigError(f"--split is {self.split!r}; set patient or table:URL")
 
     def check(self) -> None:
         """Look at the URLs before any work.
@@ -61,4 +67,6 @@ class CleanConfig:
         storage.check_input(self.index, "--index")
         if not storage.list_files(self.index, ".parquet"):
             raise ConfigError(f"--index {self.index}: no Parquet files are there; run jobs/index.py first")
+        if self.split != "patient":
+            storage.check_input(self.split.removeprefix("table:"), "--split table:")
         storage.check_output(self.output, "--output")

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from radray.errors import ConfigError
+from radray.site_table import read_site_table
+
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 
@@ -45,6 +48,55 @@ def assign_splits(
         for place, patient in enumerate(members):
             side[patient] = TEST if place < tests else VALIDATION if place < tests + validations else TRAIN
     return [side[patient] for patient in patients]
+
+
+def read_splits(url: str, uris: Sequence[str]) -> list[str | None]:
+    """The split that a site's table gives each object, None where it does not name it.
+
+    Raises:
+        ConfigError: No column `split`, another value than train, validation or test, or no object of it is known.
+    """
+    table = read_site_table(url, "--split table:")
+    if "split" not in table.column_names:
+        raise ConfigError(f"--split table:{url}: the column split is missing; its columns are {table.column_names}")
+    named = dict(zip(table["uri"].to_pylist(), table["split"].to_pylist(), strict=True))
+    if unknown := set(named.values()) - {*SPLITS, None}:
+        raise ConfigError(f"--split table:{url}: {unknown.pop()!r} is not a split; use {', '.join(SPLITS)}")
+    found = [named.get(uri) for uri in uris]
+    if not any(found):
+        raise ConfigError(f"--split table:{url}: none of its objects is in the index; uri or path must match")
+    return found
+
+
+def complete_splits(
+    given: Sequence[str | None],
+    patients: Sequence[str],
+    regions: Sequence[str | None],
+    validation_fraction: float,
+    seed: int,
+) -> list[str]:
+    """Given splits with objects unnamed put to train, and validation patients drawn from train where none are given.
+
+    Raises:
+        ConfigError: A patient on both sides of the test split.
+    """
+    tested = {patient for patient, split in zip(patients, given, strict=True) if split == TEST}
+    if any(patient in tested and split != TEST for patient, split in zip(patients, given, strict=True)):
+        raise ConfigError("--split: a patient has objects in test and elsewhere; put all of a patient on one side")
+    splits = [split or TRAIN for split in given]
+    if VALIDATION in splits:
+        return splits
+    pool = [place for place, split in enumerate(splits) if split == TRAIN]
+    drawn = assign_splits(
+        [patients[place] for place in pool],
+        [regions[place] for place in pool],
+        test_fraction=0.0,
+        validation_fraction=validation_fraction,
+        seed=seed,
+    )
+    for place, split in zip(pool, drawn, strict=True):
+        splits[place] = split
+    return splits
 
 
 def _share(patients: int, available: int, fraction: float) -> int:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from radray import storage
 from radray.errors import ConfigError
 from radray.regions import RegionSet
+from radray.site_table import read_site_table
 from radray.tables import row_id
 
 
@@ -87,17 +88,15 @@ def parse_labels(spec: str, archive: str, regions: RegionSet) -> LabelSource:
 
 
 def _table_labels(url: str, archive: str, regions: RegionSet) -> TableLabels:
-    rows = _read_columns(url)
-    key = next((name for name in ("uri", "path") if name in rows.column_names), None)
+    rows = read_site_table(url, "--labels table:", base=archive)
     label = next((name for name in ("label", "region") if name in rows.column_names), None)
-    if key is None or label is None:
-        raise ConfigError(f"--labels table:{url}: needs the columns uri or path, and label or region")
+    if label is None:
+        raise ConfigError(f"--labels table:{url}: needs a column label or region")
     numbers = {name: number for number, name in enumerate(regions.names)}
     ids = np.empty(rows.num_rows, np.int64)
     classes = np.full(rows.num_rows, -1, np.int16)
-    for place, (uri, text) in enumerate(zip(rows.column(key), rows.column(label), strict=True)):
-        name = str(uri.as_py() or "")
-        ids[place] = row_id(name if "://" in name or name.startswith("/") else storage.join(archive, name))
+    for place, (uri, text) in enumerate(zip(rows.column("uri"), rows.column(label), strict=True)):
+        ids[place] = row_id(uri.as_py())
         classes[place] = numbers.get(_region(text.as_py(), regions) or "", -1)
     order = np.argsort(ids, kind="stable")
     return TableLabels(ids[order], classes[order], regions.names)
@@ -107,18 +106,3 @@ def _region(text: object, regions: RegionSet) -> str | None:
     if text is None:
         return None
     return str(text) if str(text) in regions.names else regions.normalise(str(text))
-
-
-def _read_columns(url: str) -> Any:
-    import io
-
-    from pyarrow import csv
-
-    try:
-        if url.endswith(".csv"):
-            return csv.read_csv(io.BytesIO(storage.read_bytes(url)))
-        return storage.read_table(url)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"--labels table:{url}: cannot be read ({type(error).__name__})") from error

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 import torchvision.models as models
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from radray.errors import ConfigError
@@ -20,7 +21,7 @@ def _resnet10() -> ResNet:
     return ResNet(BasicBlock, [1, 1, 1, 1])
 
 
-_BUILDERS: dict[str, Callable[[], nn.Module]] = {
+_BUILDERS: dict[str, Callable[[], ResNet]] = {
     "resnet10": _resnet10,
     "resnet18": models.resnet18,
     "resnet34": models.resnet34,
@@ -36,19 +37,20 @@ class Backbone(nn.Module):
 
     Args:
         name: One of `BACKBONES`.
+        side_px: Side of the images it is trained on; `embed` shrinks larger ones to it.
 
     Raises:
         ConfigError: Unknown name.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, side_px: int) -> None:
         super().__init__()
         if name not in _BUILDERS:
             raise ConfigError(f"backbone {name!r} is unknown; choose one of {', '.join(BACKBONES)}")
         self.name = name
+        self.side_px = side_px
         network = _BUILDERS[name]()
-        first: nn.Conv2d = network.conv1
-        network.conv1 = nn.Conv2d(1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=False)
+        network.conv1 = nn.Conv2d(1, network.conv1.out_channels, kernel_size=7, stride=2, padding=3, bias=False)
         self.dimension: int = network.fc.in_features
         network.fc = nn.Identity()
         self.network = network
@@ -75,7 +77,10 @@ class Backbone(nn.Module):
             Float32[batch, dimension].
         """
         self.eval()
-        return self(images[:, None].float().div_(255)).float()  # type: ignore[no-any-return]
+        grey = images[:, None].float().div_(255)
+        if grey.shape[-1] != self.side_px:
+            grey = functional.interpolate(grey, size=self.side_px, mode="bilinear", antialias=True, align_corners=False)
+        return self(grey).float()  # type: ignore[no-any-return]
 
 
 def standardise(images: Tensor) -> Tensor:

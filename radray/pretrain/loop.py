@@ -61,7 +61,7 @@ def build_method(name: str, recipe: Recipe, regions: int, seed: int) -> Method:
         ConfigError: Unknown backbone.
     """
     torch.manual_seed(seed)
-    backbone = Backbone(recipe.backbone)
+    backbone = Backbone(recipe.backbone, recipe.side_px)
     if name == "simclr":
         return SimCLR(backbone, recipe.temperature)
     if name == "byol":
@@ -138,12 +138,13 @@ def train(
     if batch % world:
         raise ConfigError(f"the batch of {batch} cannot be shared by {world} workers; set a multiple of {world}")
     share = batch // world
-    method.to(device, memory_format=torch.channels_last)
+    method.to(device).to(memory_format=torch.channels_last)
     optimiser = _optimiser(method, recipe)
     done = _restore(method, optimiser, state)
     network: nn.Module = method
     if world > 1:
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(method) if device.type == "cuda" else method
+        if device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
         network = DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
     gauges = synthetic_gauges(data.images.shape[-1], seed=seed).to(device)
     labels = torch.from_numpy(data.labels)

@@ -58,7 +58,7 @@ def save_run(url: str, backbone: Backbone, head: dict[str, Tensor] | None, docum
         url: The folder.
         backbone: Trained network, on any device.
         head: Supervised head, or None.
-        document: method, side_px, seed, regions, budget and whatever else explains the run.
+        document: method, seed, regions, budget and whatever else explains the run.
     """
     weights = save({name: value.detach().cpu().contiguous() for name, value in backbone.state_dict().items()})
     digest = hashlib.blake2b(weights, digest_size=16)
@@ -71,6 +71,7 @@ def save_run(url: str, backbone: Backbone, head: dict[str, Tensor] | None, docum
         "format": FORMAT,
         "radray_version": __version__,
         "backbone": backbone.name,
+        "side_px": backbone.side_px,
         "digest": digest.hexdigest(),
         "has_head": head is not None,
         **document,
@@ -90,9 +91,7 @@ def load_run(url: str) -> Run:
         raise ConfigError(f"{url}: no finished run is there (run.json is missing); run jobs/pretrain.py to its end")
     document = storage.read_json(place)
     if document.get("format") != FORMAT:
-        raise ConfigError(
-            f"{url}: run format {document.get('format')} is not {FORMAT}; train again with this version"
-        )
+        raise ConfigError(f"{url}: run format {document.get('format')} is not {FORMAT}; train again with this version")
     weights = storage.read_bytes(storage.join(url, "backbone.safetensors"))
     digest = hashlib.blake2b(weights, digest_size=16)
     head: dict[str, Tensor] | None = None
@@ -102,7 +101,7 @@ def load_run(url: str) -> Run:
         head = load(head_bytes)
     if digest.hexdigest() != document["digest"]:
         raise ConfigError(f"{url}: the weights do not match run.json's digest; the run is damaged, train it again")
-    backbone = Backbone(document["backbone"])
+    backbone = Backbone(document["backbone"], document["side_px"])
     backbone.load_state_dict(load(weights))
     backbone.eval().to(memory_format=torch.channels_last)
     return Run(

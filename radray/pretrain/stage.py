@@ -190,7 +190,6 @@ def _train_part(
             method.head(),
             {
                 **identity,
-                "side_px": recipe.side_px,
                 "regions": list(data.regions),
                 "budget": part.budget,
                 "seed": part.seed,

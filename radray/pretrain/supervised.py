@@ -33,7 +33,7 @@ class Supervised(Method):
         if dist.world_size() > 1:
             torch.distributed.all_reduce(count)
         # DDP divides by the number of ranks; the global mean divides by the global count only.
-        return total * dist.world_size() / count.clamp_min(1)
+        return torch.div(total * dist.world_size(), count.clamp_min(1))
 
     def head(self) -> dict[str, Tensor]:  # noqa: D102
         return {"weight": self.classifier.weight, "bias": self.classifier.bias}

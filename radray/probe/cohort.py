@@ -10,7 +10,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from radray import storage
 from radray.errors import ConfigError
 from radray.images.budgets import labelled_subset
 from radray.images.labels import class_indices
@@ -18,6 +17,7 @@ from radray.images.reading import Radiographs, load_images
 from radray.images.split import TEST, TRAIN, VALIDATION, assign_folds
 from radray.probe.config import ProbeConfig
 from radray.regions import RegionSet
+from radray.site_table import read_site_table
 
 IntArray = npt.NDArray[np.int64]
 COLUMNS = ("uri", "row_id", "label", "patient", "study_instance_uid", "split")
@@ -96,16 +96,9 @@ def read_cohort(config: ProbeConfig, regions: RegionSet) -> Cohort:
 
 
 def _truth(url: str, facts: pa.Table, regions: RegionSet) -> IntArray:
-    if url.endswith(".csv"):
-        import io
-
-        import pyarrow.csv as csv
-
-        table = csv.read_csv(io.BytesIO(storage.read_bytes(url)))
-    else:
-        table = storage.read_table(url)
-    if missing := {"uri", "region"} - set(table.column_names):
-        raise ConfigError(f"--truth {url}: the column {sorted(missing)[0]} is missing; give uri and region")
+    table = read_site_table(url, "--truth")
+    if "region" not in table.column_names:
+        raise ConfigError(f"--truth {url}: the column region is missing; its columns are {table.column_names}")
     known = dict(zip(table["uri"].to_pylist(), table["region"].to_pylist(), strict=True))
     found = class_indices([known.get(uri) for uri in facts["uri"].to_pylist()], regions.names)
     if (found < 0).all():

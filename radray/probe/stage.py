@@ -86,7 +86,7 @@ def find_runs(config: ProbeConfig) -> dict[str, Run]:
                 f"--runs {place}: its method {run.method!r} is there already; give one run of each method "
                 "(none is called ensemble)"
             )
-        if run.side_px != side_px:
+        if run.side_px > side_px:
             raise ConfigError(
                 f"--runs {place}: it was trained on images of {run.side_px} pixels, --images has {side_px}; "
                 "train on these images, or clean with that --side-px"

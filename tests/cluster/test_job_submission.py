@@ -20,21 +20,16 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def job_server(s3_server: str) -> Iterator[str]:
     """Address of the job server of a cluster with two nodes of two logical CPUs each."""
-    import ray
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("RAY_raylet_start_wait_time_s", "180")
-        node = {"num_cpus": 2, "object_store_memory": 128 << 20}
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={**node, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0},
-        )
-        cluster.add_node(**node)
-        was_connected = ray.is_initialized()
-        yield f"http://{cluster.head_node.webui_url}"
-        cluster.shutdown()
-        assert ray.is_initialized() == was_connected
+    node = {"num_cpus": 2, "object_store_memory": 128 << 20}
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={**node, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0},
+    )
+    cluster.add_node(**node)
+    yield f"http://{cluster.head_node.webui_url}"
+    cluster.shutdown()
 
 
 def wait_for_end(client: object, job: str) -> str:

@@ -22,7 +22,7 @@ SIDE = 32
 def member(method: str, seed: int, classes: int) -> Member:
     """A member with random weights."""
     torch.manual_seed(seed)
-    backbone = Backbone("resnet10").eval()
+    backbone = Backbone("resnet10", SIDE).eval()
     dimension = backbone.dimension
     return Member(
         method=method,

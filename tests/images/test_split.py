@@ -1,9 +1,12 @@
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from radray.errors import ConfigError
 from radray.images import assign_folds, assign_splits, class_indices
+from radray.images.split import complete_splits, read_splits
 
 
 def archive(patients=400, seed=0):
@@ -78,3 +81,19 @@ def test_folds_are_even_whole_patients_and_stratified(folds):
 
 def test_class_indices():
     assert class_indices(["b", None, "x", "a"], ["a", "b"]).tolist() == [1, -1, -1, 0]
+
+
+def test_a_sites_table_gives_the_splits(tmp_path: Path) -> None:
+    archive = [f"{tmp_path}/a/{number}" for number in range(6)]
+    (tmp_path / "splits.csv").write_text("path,split\na/0,test\na/1,train\na/2,train\na/3,train\n")
+    given = read_splits(str(tmp_path / "splits.csv"), archive)
+    assert given == ["test", "train", "train", "train", None, None]
+    patients = ["p0", "p1", "p2", "p3", "p4", "p5"]
+    splits = complete_splits(given, patients, ["hand"] * 6, 0.2, seed=0)
+    assert splits[0] == "test" and splits.count("validation") == 1 and splits.count("test") == 1
+    assert complete_splits(["test", "validation", None], ["a", "b", "c"], [None] * 3, 0.2, 0)[2] == "train"
+    with pytest.raises(ConfigError, match="a patient has objects in test and elsewhere"):
+        complete_splits(given, ["p0", "p0", "p2", "p3", "p4", "p5"], ["hand"] * 6, 0.2, seed=0)
+    (tmp_path / "bad.csv").write_text("path,split\na/0,holdout\n")
+    with pytest.raises(ConfigError, match="'holdout' is not a split"):
+        read_splits(str(tmp_path / "bad.csv"), archive)

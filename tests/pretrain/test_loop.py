@@ -103,7 +103,7 @@ def test_schedule_and_steps() -> None:
 
 def test_a_run_folder_comes_back_and_tells_damage(tmp_path: Path) -> None:
     method = build_method("supervised", RECIPE, 2, seed=0)
-    document = {"method": "supervised", "side_px": 32, "seed": 0, "regions": ["a", "b"], "budget": "all"}
+    document = {"method": "supervised", "seed": 0, "regions": ["a", "b"], "budget": "all"}
     digest = save_run(str(tmp_path), method.backbone, method.head(), document)
     loaded = load_run(str(tmp_path))
     images = torch.randint(0, 255, (3, 32, 32), dtype=torch.uint8)

@@ -58,13 +58,13 @@ def test_simclr_and_unlabelled_supcon_are_nt_xent(temperature: float) -> None:
     expected = slow_contrastive(first, second, lambda i, j: i % 8 == j % 8, temperature)
     nobody = torch.full((8,), UNLABELLED)
     assert float(supervised_contrastive_loss(first, second, nobody, temperature)) == pytest.approx(expected, rel=1e-5)
-    method = SimCLR(Backbone("resnet10"), temperature)
+    method = SimCLR(Backbone("resnet10", 32), temperature)
     assert float(method.criterion(first, second)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_byol_matches_its_slow_twin() -> None:
     torch.manual_seed(0)
-    method = BYOL(Backbone("resnet10")).eval()
+    method = BYOL(Backbone("resnet10", 32)).eval()
     views = [torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32)]
     loss = float(method(views, LABELS[:4], 0.0).detach())
     expected = 0.0
@@ -77,7 +77,7 @@ def test_byol_matches_its_slow_twin() -> None:
 
 
 def test_byol_target_follows_slowly() -> None:
-    method = BYOL(Backbone("resnet10"), base_momentum=0.9)
+    method = BYOL(Backbone("resnet10", 32), base_momentum=0.9)
     before = method.target_backbone.network.conv1.weight.clone()  # type: ignore[operator, union-attr]
     with torch.no_grad():
         method.backbone.network.conv1.weight.add_(1.0)  # type: ignore[operator, union-attr]
@@ -90,7 +90,7 @@ def test_byol_target_follows_slowly() -> None:
 
 def test_supervised_ignores_images_without_label() -> None:
     torch.manual_seed(0)
-    method = Supervised(Backbone("resnet10"), 3).eval()
+    method = Supervised(Backbone("resnet10", 32), 3).eval()
     images = torch.rand(8, 1, 32, 32)
     known = UNLABELLED != LABELS
     logits = method.classifier(method.backbone(images[known]))

@@ -81,12 +81,12 @@ def write_images(url: str, *, patients: int = 60, wrong: int = 0) -> pa.Table:
 def write_run(url: str, method: str, *, seed: int, budget: str = "none", side_px: int = SIDE) -> None:
     """A run folder with random weights, and a random head where it saw labels."""
     torch.manual_seed(seed)
-    backbone = Backbone("resnet10")
+    backbone = Backbone("resnet10", side_px)
     names = load_regions("skeletal14").names
     head = None
     if budget != "none":
         head = {"weight": torch.randn(len(names), backbone.dimension), "bias": torch.zeros(len(names))}
-    document = {"method": method, "side_px": side_px, "seed": seed, "regions": names, "budget": budget}
+    document = {"method": method, "seed": seed, "regions": names, "budget": budget}
     save_run(url, backbone, head, document)
 
 

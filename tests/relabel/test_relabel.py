@@ -17,7 +17,9 @@ def archive(tmp_path_factory):
 def config(archive, tmp_path):
     verdicts = tmp_path / "verdicts.csv"
     append_verdict(verdicts, Verdict(uri=archive.uris[0], reviewer="ab", verdict="correct", region="skull"))
-    append_verdict(verdicts, Verdict(uri=archive.uris[1], reviewer="ab", verdict="out_of_domain", comment='a "photo", no?'))
+    append_verdict(
+        verdicts, Verdict(uri=archive.uris[1], reviewer="ab", verdict="out_of_domain", comment='a "photo", no?')
+    )
     return RelabelConfig(
         predictions=archive.predictions, verdicts=str(verdicts), output=str(tmp_path / "labels"), min_confidence=0.9
     )

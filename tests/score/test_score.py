@@ -53,7 +53,7 @@ def write_bundle(url: str, seed: int = 0) -> Bundle:
     """A bundle of one member with random weights."""
     torch.manual_seed(seed)
     regions = load_regions("skeletal14")
-    backbone = Backbone("resnet10").eval()
+    backbone = Backbone("resnet10", 32).eval()
     dimension = backbone.dimension
     member = Member(
         method="simclr",

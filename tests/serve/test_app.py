@@ -30,7 +30,7 @@ SIDE = 32
 
 def random_member(method: str, seed: int, classes: int) -> Member:
     torch.manual_seed(seed)
-    backbone = Backbone("resnet10").eval()
+    backbone = Backbone("resnet10", SIDE).eval()
     return Member(
         method=method,
         backbone=backbone,
