@@ -56,26 +56,43 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "store") if request.param == "folder" else request.getfixturevalue("s3")
 
 
-@pytest.fixture(scope="session")
-def ray_cluster(s3_server: str) -> Iterator[None]:
-    """The one Ray cluster of the test session, four logical CPUs; `radray.cluster.connect` finds it.
+def start_ray(num_cpus: int, **variables: str) -> None:
+    """Start a small Ray cluster of this process's own; its workers get `variables`.
 
-    It starts after the S3 server, so that its workers inherit the endpoint.
+    Ray gives a node 30 s to come up; on a machine that is busy with other tests one try may not be enough.
     """
     import logging
 
     import ray
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        address="local",
-        num_cpus=4,
-        object_store_memory=512 << 20,
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=bool(os.environ.get("RADRAY_WORKER_LOGS")),
-        runtime_env={"env_vars": {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}},
-    )
+    for attempt in range(4):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                object_store_memory=512 << 20,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=bool(os.environ.get("RADRAY_WORKER_LOGS")),
+                runtime_env={"env_vars": variables},
+            )
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error) or attempt == 3:
+                raise
+            ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3_server: str) -> Iterator[None]:
+    """The one Ray cluster of the test session, four logical CPUs; `radray.cluster.connect` finds it.
+
+    It starts after the S3 server, so that its workers inherit the endpoint.
+    """
+    import ray
+
+    start_ray(num_cpus=4, PYTHONPATH=str(CHECKOUT), OMP_NUM_THREADS="1")
     yield
     ray.shutdown()
 
