@@ -87,7 +87,7 @@ def _budgets(sources: Sources, table: pa.Table) -> Block:
         name="label_budgets",
         title="Accuracy over labels",
         text="How many labels each method needs; mean over draws of the labels, band: one standard deviation. "
-        "Each draw takes the same number of labels from every region.",
+        "The supervised baseline is dashed.",
         png=draw_budget_curves(curves),
         rows=curves,
     )

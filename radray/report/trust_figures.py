@@ -163,6 +163,7 @@ def draw_bars(rows: Sequence[tuple[str, int]], colour: str = ACCENT) -> bytes:
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_xticks([])
         axes.set_xlim(0, 1.12 * max(counts, default=1))
+        axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.grid(False)
         axes.spines[:].set_visible(False)
         return to_png(figure)
