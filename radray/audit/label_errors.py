@@ -6,8 +6,10 @@ Every score lies in [0, 1], higher is more suspicious. The witnesses:
 - margin, the best other class against the given one;
 - neighbour disagreement, the share of the nearest images of other patients that carry another label.
 
-Their plain mean orders the queue: on planted wrong labels (2, 5 and 10 %, realistic confusions) it found as many as
-each witness alone or more, and more than rank averages, products, or confident learning's own order.
+Their plain mean orders the queue. On planted wrong labels it was the steadiest simple rule: at 5 and 10 % noise, and on
+real radiographs, it found more in the first n than any witness alone (real: average precision 0.63 against 0.49 for
+self-doubt and 0.58 for margin); at 2 % noise self-doubt alone found a little more (62 % against 58 %). Rank averages
+and log-odds sums were no better on the whole.
 
 P(label wrong) is confident learning's (Northcutt et al., JAIR 2021, by cleanlab): Bayes' rule with the noise matrix
 on the ensemble's and the neighbours' pooled opinion, made monotone along the queue by isotonic regression.
