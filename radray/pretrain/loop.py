@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from radray.views.augment import draw_views, render_views
 from radray.views.gauge import synthetic_gauges
 
 LOG_EVERY_S = 5.0
-"""Seconds between lines of metrics.jsonl and of the progress line."""
+"""Seconds between calls of `log`."""
 
 
 class DivergedError(RuntimeError):
@@ -123,10 +122,10 @@ def train(
         seed: Of the order and the views.
         steps: Optimiser steps in all.
         device: Of this rank.
-        title: Of the progress line.
+        title: What messages call the run.
         state: A checkpoint to go on from.
         save: Called on every rank with a checkpoint every `recipe.checkpoint_every_s`; rank 0 decides when.
-        log: Called on rank 0 with the metrics of a step.
+        log: Called on rank 0 every `LOG_EVERY_S` and after the last step, with the metrics of that step.
 
     Raises:
         ConfigError: Batch larger than the data or not divisible by the ranks; checkpoint of another architecture.
@@ -149,8 +148,7 @@ def train(
     gauges = synthetic_gauges(data.images.shape[-1], seed=seed).to(device)
     labels = torch.from_numpy(data.labels)
     half = bfloat16_pays(device)
-    progress = _Progress(title, steps, done, batch)
-    saved_at = time.monotonic()
+    started = logged_at = saved_at = time.monotonic()
     network.train()
     for step in range(done, steps):
         index = batch_indices(samples, seed, step * batch, batch, rank, world)
@@ -176,11 +174,21 @@ def train(
         optimiser.step()
         method.after_step((step + 1) / steps)
         last = step + 1 == steps
-        if rank == 0 and progress.due(last):
-            metrics = {"step": step + 1, "epoch": (step + 1) * batch / samples, "loss": value, "learning_rate": rate}
-            metrics |= {"gradient_norm": float(norm), "samples_per_s": progress.tell(step + 1, value)}
-            if log is not None:
-                log(metrics)
+        if rank == 0 and log is not None and (last or time.monotonic() - logged_at >= LOG_EVERY_S):
+            logged_at = time.monotonic()
+            speed = (step + 1 - done) / (logged_at - started)
+            log(
+                {
+                    "step": step + 1,
+                    "steps": steps,
+                    "epoch": (step + 1) * batch / samples,
+                    "loss": value,
+                    "learning_rate": rate,
+                    "gradient_norm": float(norm),
+                    "samples_per_s": speed * batch,
+                    "eta_s": (steps - step - 1) / speed,
+                }
+            )
         if save is not None and not last and _agree(time.monotonic() - saved_at > recipe.checkpoint_every_s, device):
             save({"step": step + 1, "method": method.state_dict(), "optimiser": optimiser.state_dict()})
             saved_at = time.monotonic()
@@ -209,24 +217,9 @@ def _agree(due: bool, device: torch.device) -> bool:
     return bool(answer.item())
 
 
-class _Progress:
-    """One line every few seconds: share done, loss, samples a second, time to go."""
-
-    def __init__(self, title: str, steps: int, done: int, batch: int) -> None:
-        self._title, self._steps, self._first, self._batch = title, steps, done, batch
-        self._started = self._told = time.monotonic()
-
-    def due(self, last: bool) -> bool:
-        return last or time.monotonic() - self._told >= LOG_EVERY_S
-
-    def tell(self, step: int, loss: float) -> float:
-        self._told = time.monotonic()
-        rate = (step - self._first) / (self._told - self._started)
-        left = (self._steps - step) / rate
-        print(
-            f"{self._title}: step {step:,} of {self._steps:,} · loss {loss:.3f} · "
-            f"{rate * self._batch:.0f} images/s · ETA {left:.0f} s",
-            file=sys.stderr,
-            flush=True,
-        )
-        return rate * self._batch
+def progress_line(title: str, metrics: dict[str, float]) -> str:
+    """One line about a running training: share done, loss, samples a second, time to go."""
+    return (
+        f"{title}: step {metrics['step']:,} of {metrics['steps']:,} · loss {metrics['loss']:.3f} · "
+        f"{metrics['samples_per_s']:.0f} images/s · ETA {metrics['eta_s']:.0f} s"
+    )

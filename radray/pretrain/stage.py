@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from radray.errors import ConfigError
 from radray.images.budgets import labelled_subset
 from radray.pretrain.config import PretrainConfig
 from radray.pretrain.data import open_training_set, require_trainable, table_digest
-from radray.pretrain.loop import State, TrainingSet, build_method, total_steps, train
+from radray.pretrain.loop import LOG_EVERY_S, State, TrainingSet, build_method, progress_line, total_steps, train
 from radray.pretrain.method import UNLABELLED
 from radray.pretrain.recipes import Recipe
 from radray.pretrain.run import load_run, save_run
@@ -39,6 +40,10 @@ class Part:
     budget: str
     """none, all, images a region (5) or a share (1%)."""
     seed: int
+
+    def title(self, method: str) -> str:
+        """What messages call it."""
+        return f"{method}, {self.budget} labels, draw {self.seed}" if self.few_labels else method
 
     @property
     def few_labels(self) -> bool:
@@ -135,7 +140,8 @@ def _fit(config: PretrainConfig, digest: str, identity: dict[str, Any]) -> None:
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
-    trainer.fit()
+    with _ProgressLines(config, identity):
+        trainer.fit()
 
 
 def _work(arguments: dict[str, Any]) -> None:
@@ -159,10 +165,8 @@ def _train_part(
     steps = total_steps(recipe, len(data.images), config.method, part.few_labels)
     journal = Journal(storage.join(part.url, "metrics.jsonl"))
     state = _last_state(part)
-    title = f"{config.method}" + (f" {part.budget} labels, draw {part.seed}" if part.few_labels else "")
 
     def save(state: State) -> None:
-        journal.write()
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = None
             if ray.train.get_context().get_world_rank() == 0:
@@ -177,13 +181,12 @@ def _train_part(
         seed=part.seed,
         steps=steps,
         device=device,
-        title=title,
+        title=part.title(config.method),
         state=state,
         save=save,
         log=journal.add,
     )
     if ray.train.get_context().get_world_rank() == 0:
-        journal.write()
         save_run(
             part.url,
             method.backbone,
@@ -232,24 +235,57 @@ def _last_state(part: Part) -> State | None:
 
 
 class Journal:
-    """metrics.jsonl of a run; written whole at every checkpoint, so that it also lives in an object store."""
+    """metrics.jsonl of a run; written whole every time, so that it also lives in an object store."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._lines: list[dict[str, float]] = []
-        if storage.exists(url):
-            self._lines = [json.loads(line) for line in storage.read_bytes(url).splitlines()]
+        self._lines = read_journal(url)
 
     def add(self, metrics: dict[str, float]) -> None:
         """Append a step; steps after it, from before a crash, are taken back."""
         self._lines = [line for line in self._lines if line["step"] < metrics["step"]]
         self._lines.append(metrics)
-
-    def write(self) -> None:
-        """Write the file; ranks without lines leave it alone."""
-        if self._lines:
-            storage.write_bytes(self._url, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
+        storage.write_bytes(self._url, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
 
     def last(self, name: str) -> float:
         """The newest value of a metric."""
         return self._lines[-1][name]
+
+
+def read_journal(url: str) -> list[dict[str, float]]:
+    """The lines of a metrics.jsonl; none where there is no such file."""
+    if not storage.exists(url):
+        return []
+    return [json.loads(line) for line in storage.read_bytes(url).splitlines()]
+
+
+class _ProgressLines:
+    """Follows the journals of the networks in training and prints what is new to standard error."""
+
+    def __init__(self, config: PretrainConfig, identity: dict[str, Any]) -> None:
+        waiting = [part for part in parts_of(config) if not is_finished(part, identity)]
+        self._journals = {part.title(config.method): storage.join(part.url, "metrics.jsonl") for part in waiting}
+        self._seen: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._print_news()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(2 * LOG_EVERY_S):
+            self._print_news()
+
+    def _print_news(self) -> None:
+        for title, url in list(self._journals.items()):
+            for metrics in read_journal(url)[-1:]:
+                if metrics["step"] != self._seen.get(title):
+                    self._seen[title] = metrics["step"]
+                    print(progress_line(title, metrics), file=sys.stderr, flush=True)
+                if metrics["step"] == metrics["steps"]:
+                    del self._journals[title]
