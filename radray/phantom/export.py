@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
+import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 from typing import Any
@@ -231,22 +234,47 @@ def _write_one(planned: Planned, config: PhantomConfig) -> dict[str, Any]:
 def write_phantom(config: PhantomConfig) -> dict[str, Any]:
     """Write the archive and, apart from it, the truth table and the recipe; returns a summary.
 
-    Each object draws from its own seed, so the bytes depend on the configuration alone, not on `workers`.
+    An archive that is whole already stays as it is. Each object draws from its own seed, so the bytes depend on the
+    configuration alone, not on `workers`.
 
     Raises:
         ConfigError: The target cannot be written to or holds something else.
     """
     config.check()
+    if not storage.exists(config.truth_url):
+        storage.write_json(config.recipe_url, config.recipe())
+        rows = _write_objects(config)
+        # The truth comes last: where it lies, the archive is whole.
+        storage.write_table(config.truth_url, pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA))
+    return _summarise(config)
+
+
+def _write_objects(config: PhantomConfig) -> list[dict[str, Any]]:
     planned = plan_archive(config)
-    storage.write_json(config.recipe_url, config.recipe())
     write = partial(_write_one, config=config)
     workers = config.workers or os.cpu_count() or 1
     if workers == 1:
-        rows = [write(one) for one in planned]
-    else:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver")) as pool:
-            rows = list(pool.map(write, planned, chunksize=max(1, min(32, len(planned) // (4 * workers)))))
-    storage.write_table(config.truth_url, pa.Table.from_pylist(rows, schema=TRUTH_SCHEMA))
+        return list(_told(map(write, planned), len(planned)))
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        chunk = max(1, min(32, len(planned) // (4 * workers)))
+        return list(_told(pool.map(write, planned, chunksize=chunk), len(planned)))
+
+
+def _told(rows: Iterable[dict[str, Any]], total: int, every_s: float = 5.0) -> Iterator[dict[str, Any]]:
+    """The rows as they come, with a line of progress to standard error every few seconds."""
+    started = told = time.monotonic()
+    for number, row in enumerate(rows, start=1):
+        now = time.monotonic()
+        if now - told >= every_s:
+            told, rate = now, number / (now - started)
+            left = (total - number) / rate
+            print(f"phantom: {number:,} of {total:,} objects · {rate:.0f}/s · ETA {left:.0f} s", file=sys.stderr)
+        yield row
+
+
+def _summarise(config: PhantomConfig) -> dict[str, Any]:
+    columns = ["patient", "kind", "region", "label_state", "transfer_syntax"]
+    rows = storage.read_table(config.truth_url, columns=columns).to_pylist()
     radiographs = [row for row in rows if row["kind"] == "radiograph"]
     return {
         "archive": storage.normalise_url(config.output),
@@ -256,5 +284,5 @@ def write_phantom(config: PhantomConfig) -> dict[str, Any]:
         "by_kind": dict(Counter(row["kind"] for row in rows)),
         "by_region": dict(Counter(row["region"] for row in radiographs)),
         "by_label_state": dict(Counter(row["label_state"] for row in radiographs)),
-        "by_transfer_syntax": dict(Counter(row["transfer_syntax"] for row in rows if row.get("transfer_syntax"))),
+        "by_transfer_syntax": dict(Counter(row["transfer_syntax"] for row in rows if row["transfer_syntax"])),
     }
