@@ -29,6 +29,9 @@ def connect() -> None:
         os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
         ray.init(runtime_env={"env_vars": storage.environment()}, logging_level=logging.WARNING, log_to_driver=False)
     else:
+        # No machine of this cluster is taken away with notice, and a small run should end when its training does.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
         # Workers started here inherit this process's environment; a runtime environment would start each one anew.
         cores = os.cpu_count() or 1
         ray.init(
