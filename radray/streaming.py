@@ -162,7 +162,9 @@ def _stream(step: Pass, source: storage.Location, output: storage.Location, tota
     files = [storage.locate(url).path for url in storage.list_files(source.url, ".parquet")]
     columns = None if step.columns is None else sorted({*step.columns, ID_COLUMN})
     counter = _Counter.options(num_cpus=0).remote()  # type: ignore[attr-defined]
-    rows = ray.data.read_parquet(files, filesystem=source.arrow, columns=columns, num_cpus=share)
+    rows = ray.data.read_parquet(files, filesystem=source.arrow, num_cpus=share)
+    if columns is not None:
+        rows = rows.select_columns(columns)
     if step.where is not None:
         rows = rows.filter(expr=ray_column(step.where[0]) == step.where[1])
     rows = rows.repartition(target_num_rows_per_block=step.rows_per_block).map_batches(

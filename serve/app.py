@@ -64,6 +64,11 @@ async def refuse_object(request: Request, error: ObjectError) -> JSONResponse:
     return JSONResponse(problem.model_dump(), status_code=code, media_type="application/problem+json")
 
 
+def _raise_unless_ok(row: dict[str, Any]) -> None:
+    if row["status"] != Status.OK:
+        raise ObjectError(Reason(row["reason"]), row["message"] or "")
+
+
 @serve.deployment
 class Ensemble:
     """Holds the bundle and computes batches."""
@@ -89,6 +94,7 @@ class Ensemble:
         return ensemble_answers(predictions, self.bundle)
 
 
+# Ray stores this class as it is at this line: what it calls must be defined above.
 @serve.deployment
 @serve.ingress(api)
 class Ingress:
@@ -156,11 +162,6 @@ class Ingress:
         prepared = prepare_image(body, self.cleaning)
         _raise_unless_ok(prepared)
         return facts["label"], prepared["image"]
-
-
-def _raise_unless_ok(row: dict[str, Any]) -> None:
-    if row["status"] != Status.OK:
-        raise ObjectError(Reason(row["reason"]), row["message"] or "")
 
 
 def app(settings: Settings) -> serve.Application:
