@@ -34,7 +34,7 @@ class ProbeConfig:
     """Class weighting: a region of n images counts as n to the power of 1 − balance (0 none, 1 fully balanced)."""
     prune: bool = True
     """Leave out training labels that heads trained on other patients contradict."""
-    l2: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+    l2: tuple[float, ...] = (0.01, 0.1, 1.0)
     """L2 strengths to choose from on the validation split (above 0)."""
     views: tuple[str, ...] = ("identity",)
     """Views of each image whose features are averaged: identity, flip."""

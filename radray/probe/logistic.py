@@ -16,7 +16,7 @@ from torch import Tensor
 ABSENT_BIAS = -1e4
 """Bias of a class without any training image: its probability is 0 in every use."""
 
-_MEMORY = 12
+_MEMORY = 8
 _TRIES = 8
 """Step lengths tried along one direction."""
 _ROUNDING = 2e-7
@@ -45,8 +45,8 @@ def fit_heads(
     l2: Tensor,
     classes: int,
     *,
-    steps: int = 200,
-    tolerance: float = 2e-5,
+    steps: int = 150,
+    tolerance: float = 1e-4,
 ) -> Heads:
     """Fit one head for each row of `sample_weights`.
 
@@ -62,6 +62,9 @@ def fit_heads(
     used = (sample_weights > 0).any(dim=0)
     features, labels, sample_weights = features[used], labels[used], sample_weights[:, used]
     shares = sample_weights / sample_weights.sum(dim=1, keepdim=True)
+    # With fewer images than features the weights lie in the span of the images: solve there, exactly (QR).
+    basis = torch.linalg.qr(features.T).Q if len(features) < features.shape[1] // 2 else None
+    features = features if basis is None else features @ basis
     group = max(1, _ELEMENTS // max(1, features.shape[0] * classes))
     parts = [
         _fit_group(
@@ -69,7 +72,8 @@ def fit_heads(
         )
         for start in range(0, len(shares), group)
     ]
-    return Heads(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+    weight = torch.cat([part.weight for part in parts])
+    return Heads(weight if basis is None else weight @ basis.T, torch.cat([part.bias for part in parts]))
 
 
 def _fit_group(
