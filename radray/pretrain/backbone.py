@@ -1,4 +1,4 @@
-"""The image encoders: torchvision's networks with one input channel.
+"""The image encoders: torchvision's networks with one input channel, and a small one.
 
 Every image is standardised by its own mean and standard deviation before the first convolution, in training and in
 use alike: window, exposure and detector gain differ from hospital to hospital and must not carry the label.
@@ -17,15 +17,42 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from radray.errors import ConfigError
 
 
-def _resnet10() -> ResNet:
-    return ResNet(BasicBlock, [1, 1, 1, 1])
+class SmallResNet(nn.Module):
+    """ResNet-10 for small images and slow machines: half the usual width, no pooling in the stem.
+
+    He et al., Deep Residual Learning for Image Recognition, arXiv 1512.03385, with one basic block a stage.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, kernel_size=3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.stages = nn.Sequential(BasicBlock(32, 32), *(_halving(width) for width in (32, 64, 128)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float[batch, 1, side, side] to Float[batch, 256]."""
+        stem = functional.relu(self.bn1(self.conv1(images)))
+        return torch.flatten(functional.adaptive_avg_pool2d(self.stages(stem), 1), 1)
 
 
-_BUILDERS: dict[str, Callable[[], ResNet]] = {
-    "resnet10": _resnet10,
-    "resnet18": models.resnet18,
-    "resnet34": models.resnet34,
-    "resnet50": models.resnet50,
+def _halving(width: int) -> BasicBlock:
+    """A block that halves the side and doubles the channels."""
+    shortcut = nn.Sequential(nn.Conv2d(width, 2 * width, 1, stride=2, bias=False), nn.BatchNorm2d(2 * width))
+    return BasicBlock(width, 2 * width, stride=2, downsample=shortcut)
+
+
+def _one_channel(network: ResNet) -> tuple[nn.Module, int]:
+    dimension = network.fc.in_features
+    network.conv1 = nn.Conv2d(1, network.conv1.out_channels, kernel_size=7, stride=2, padding=3, bias=False)
+    network.fc = nn.Identity()
+    return network, dimension
+
+
+_BUILDERS: dict[str, Callable[[], tuple[nn.Module, int]]] = {
+    "resnet10": lambda: (SmallResNet(), 256),
+    "resnet18": lambda: _one_channel(models.resnet18()),
+    "resnet34": lambda: _one_channel(models.resnet34()),
+    "resnet50": lambda: _one_channel(models.resnet50()),
 }
 
 BACKBONES = tuple(_BUILDERS)
@@ -33,7 +60,7 @@ BACKBONES = tuple(_BUILDERS)
 
 
 class Backbone(nn.Module):
-    """A torchvision network without its classifier.
+    """A network without classifier.
 
     Args:
         name: One of `BACKBONES`.
@@ -49,11 +76,7 @@ class Backbone(nn.Module):
             raise ConfigError(f"backbone {name!r} is unknown; choose one of {', '.join(BACKBONES)}")
         self.name = name
         self.side_px = side_px
-        network = _BUILDERS[name]()
-        network.conv1 = nn.Conv2d(1, network.conv1.out_channels, kernel_size=7, stride=2, padding=3, bias=False)
-        self.dimension: int = network.fc.in_features
-        network.fc = nn.Identity()
-        self.network = network
+        self.network, self.dimension = _BUILDERS[name]()
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of float images.
