@@ -19,6 +19,7 @@ from radray import storage, streaming
 from radray.errors import ConfigError
 from radray.tables import row_id
 
+pytestmark = pytest.mark.timeout(600)
 ROWS = 60
 CHECKOUT = Path(__file__).resolve().parents[1]
 

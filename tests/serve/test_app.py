@@ -25,6 +25,7 @@ from radray.regions import load_regions
 from serve.settings import Settings
 from tests.conftest import CHECKOUT, PhantomArchive
 
+pytestmark = pytest.mark.timeout(600)
 SIDE = 32
 
 
