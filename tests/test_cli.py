@@ -21,6 +21,9 @@ HEAVY = {"ray", "torch", "sklearn", "matplotlib", "lightly"}
 CPU_LIMIT_S = 2.0
 """Five seconds less the three that a silent store is given. CPU time, for the machine may be busy with other work."""
 
+ONE_OF = {"score": "--archive", "report": "--index"}
+"""An input of the jobs that need one of several, which their help cannot mark as required."""
+
 NOTE_MODULES = """
 import atexit, os, sys
 atexit.register(lambda: open(os.environ["MODULES_FILE"], "w").write("\\n".join(sys.modules)))
@@ -96,11 +99,11 @@ def filled(job: str, url: str, output: str) -> list[str]:
             choice = re.match(r"\{([^,}]+)", option.kind)
             value = choice[1] if choice else output if option.flag == "--output" else url
             arguments += [option.flag, value]
-    return arguments
+    return [*arguments, ONE_OF[job], url] if job in ONE_OF else arguments
 
 
 def has_input(job: str) -> bool:
-    return any(option.required and option.flag != "--output" for option in options(job))
+    return job in ONE_OF or any(option.required and option.flag != "--output" for option in options(job))
 
 
 def assert_refused(answer: Answer, *words: str) -> None:
