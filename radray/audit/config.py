@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from radray import storage
 from radray.errors import ConfigError
+from radray.score.versions import latest_predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class AuditConfig:
             ConfigError: An input is missing or the output cannot be written.
         """
         storage.check_input(self.predictions, "--predictions")
+        latest_predictions(self.predictions)
         storage.check_input(self.images, "--images")
         storage.check_input(self.probe, "--probe")
         for part, option in (("bundle/bundle.json", "--probe"), ("out_of_fold.parquet", "--probe")):

@@ -14,6 +14,7 @@ from radray import storage
 from radray.audit.config import AuditConfig
 from radray.errors import ConfigError, Status
 from radray.images.labels import class_indices
+from radray.score.versions import latest_predictions
 
 ENSEMBLE = "ensemble"
 LABEL_FREE_METHODS = ("simclr", "byol")
@@ -101,7 +102,7 @@ def load_rows(config: AuditConfig) -> AuditRows:
 
 def _predictions(url: str, names: tuple[str, ...]) -> pa.Table:
     columns = ["uri", "probabilities", "ood_score", "abstained"]
-    table = storage.read_table(url, columns=columns, filter=pc.field("status") == Status.OK.value)
+    table = storage.read_table(latest_predictions(url), columns=columns, filter=pc.field("status") == Status.OK.value)
     if table.num_rows and len(table["probabilities"][0]) != len(names):
         raise ConfigError(
             f"--predictions {url}: {len(table['probabilities'][0])} regions there, {len(names)} in --probe's bundle; "

@@ -14,6 +14,7 @@ from radray.audit.config import AuditConfig
 from radray.audit.stage import run_audit
 from radray.cleaning.config import CleaningConfig
 from radray.demo.config import DemoConfig
+from radray.images.budgets import parse_budget
 from radray.images.clean_stage import run_clean
 from radray.images.config import CleanConfig
 from radray.index.config import IndexConfig
@@ -70,18 +71,17 @@ def run_demo(config: DemoConfig) -> dict[str, Any]:
     )
     stage("probe", lambda: run_probe(probe))
     stage("score", lambda: run_score(ScoreConfig(index=at.index, bundle=at.bundle, output=at.scored)))
-    predictions = summary["score"]["folder"]
     audit = AuditConfig(
-        predictions=predictions, images=at.images, probe=at.probe, output=at.findings, truth=phantom.truth_url
+        predictions=at.scored, images=at.images, probe=at.probe, output=at.findings, truth=phantom.truth_url
     )
     stage("audit", lambda: run_audit(audit))
-    stage("relabel", lambda: run_relabel(RelabelConfig(predictions=predictions, output=at.labels)))
+    stage("relabel", lambda: run_relabel(RelabelConfig(predictions=at.scored, output=at.labels)))
     report = ReportConfig(
         output=config.output,
         index=at.index,
         images=at.images,
         probe=at.probe,
-        predictions=predictions,
+        predictions=at.scored,
         findings=at.findings,
         title="The radray demo: a synthetic archive",
     )
@@ -161,7 +161,7 @@ def describe(summary: dict[str, Any], output: str) -> list[str]:
     used = score["by_status"].get("ok", 0)
     aside = ", ".join(f"{count} {reason}" for reason, count in score["by_reason"].items())
     queue = audit["label_errors"]
-    budgets = list(accuracy["ensemble"])
+    budgets = sorted(accuracy["ensemble"], key=_labels_used)
     names = {"all": "all"} | {budget: f"{budget} a region" for budget in budgets if budget != "all"}
     lines = [
         f"Objects in the archive: {score['rows_in']:,}, rows out: {score['rows_out']:,}",
@@ -178,3 +178,8 @@ def describe(summary: dict[str, Any], output: str) -> list[str]:
         f"Report: {storage.join(output, 'report.html')}",
     ]
     return lines
+
+
+def _labels_used(budget: str) -> float:
+    kind, size = parse_budget(budget)
+    return float("inf") if kind == "all" else size

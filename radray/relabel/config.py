@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from radray import storage
 from radray.errors import ConfigError
+from radray.score.versions import latest_predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,7 @@ class RelabelConfig:
             ConfigError: An input is missing, the output cannot be written, or there is nothing to undo.
         """
         storage.check_input(self.predictions, "--predictions")
-        if not storage.list_files(self.predictions, ".parquet"):
-            raise ConfigError(f"--predictions {self.predictions}: no Parquet files are there; run jobs/score.py first")
+        latest_predictions(self.predictions)
         if self.verdicts is not None:
             storage.check_input(self.verdicts, "--verdicts")
         storage.check_output(self.output, "--output")

@@ -14,6 +14,7 @@ from radray.errors import ConfigError
 from radray.regions import SHIPPED, load_regions
 from radray.relabel.config import RelabelConfig
 from radray.relabel.policy import Decision, Source, decide_label, settle_verdicts
+from radray.score.versions import latest_predictions
 
 LABELS_SCHEMA = pa.schema(
     [
@@ -45,14 +46,15 @@ def run_relabel(config: RelabelConfig) -> dict[str, Any]:
     conflicts = 0
     if config.verdicts is not None:
         verdicts, conflicts = settle_verdicts(parse_verdicts(storage.read_bytes(config.verdicts), config.verdicts))
-    codes = _codes(config.predictions)
+    predicted = latest_predictions(config.predictions)
+    codes = _codes(predicted)
     if unknown := sorted({each.region for each in verdicts.values() if each.region and each.region not in codes}):
         raise ConfigError(f"--verdicts {config.verdicts}: region {unknown[0]!r} is in no class list; correct that line")
     counts: Counter[str] = Counter()
     rows_in = rows_out = 0
     used: set[str] = set()
     kept = set()
-    for file in storage.list_files(config.predictions, ".parquet"):
+    for file in storage.list_files(predicted, ".parquet"):
         predictions = storage.read_table(file, columns=_COLUMNS).to_pylist()
         rows = [_label(row, verdicts.get(row["uri"]), codes, config.min_confidence) for row in predictions]
         rows_in, rows_out = rows_in + len(predictions), rows_out + len(rows)
@@ -124,7 +126,7 @@ def _remove_stale(output: str, kept: set[str]) -> None:
 
 
 def _undo(config: RelabelConfig) -> dict[str, Any]:
-    codes = _codes(config.predictions)
+    codes = _codes(latest_predictions(config.predictions))
     rows_in = restored = 0
     for file in storage.list_files(config.output, ".parquet"):
         rows = storage.read_table(file).to_pylist()

@@ -13,6 +13,7 @@ import pyarrow.csv as arrow_csv
 from radray import storage
 from radray.errors import Status
 from radray.report.config import STAGES, ReportConfig
+from radray.score.versions import latest_predictions
 
 ENSEMBLE = "ensemble"
 
@@ -80,7 +81,7 @@ def load_sources(config: ReportConfig) -> Sources:
         _load_probe(sources, config.probe)
     if config.predictions:
         columns = ["status", "reason", "region", "abstained", "header_label", "bundle"]
-        sources.predictions = _table(sources, "predictions", config.predictions, columns)
+        sources.predictions = _table(sources, "predictions", latest_predictions(config.predictions), columns)
     if config.findings:
         sources.findings = _table(sources, "findings", config.findings, None)
         sources.disagreement = _csv(sources, config.findings, "disagreement.csv")
