@@ -98,7 +98,7 @@ def test_where_selects_rows(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_transform_that_loses_rows_stops_the_run(tmp_path: Path) -> None:
     write_source(str(tmp_path / "source"))
-    with pytest.raises(Exception, match="8 rows went in, 7 came out"):
+    with pytest.raises(Exception, match=r"[0-9]+ rows went in, [0-9]+ came out"):
         streaming.run(a_pass(str(tmp_path), arguments={"drop_last": True}))
 
 
