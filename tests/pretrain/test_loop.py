@@ -107,7 +107,8 @@ def test_a_run_folder_comes_back_and_tells_damage(tmp_path: Path) -> None:
     digest = save_run(str(tmp_path), method.backbone, method.head(), document)
     loaded = load_run(str(tmp_path))
     images = torch.randint(0, 255, (3, 32, 32), dtype=torch.uint8)
-    assert loaded.digest == digest and torch.equal(loaded.backbone.embed(images), method.backbone.embed(images))
+    assert loaded.digest == digest
+    assert torch.allclose(loaded.backbone.embed(images), method.backbone.embed(images), atol=1e-6)
     weights = bytearray((tmp_path / "backbone.safetensors").read_bytes())
     weights[-1] ^= 1
     (tmp_path / "backbone.safetensors").write_bytes(weights)
