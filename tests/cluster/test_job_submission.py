@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -22,14 +23,23 @@ def job_server(s3_server: str) -> Iterator[str]:
     """Address of the job server of a cluster with two nodes of two logical CPUs each."""
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 2, "object_store_memory": 128 << 20}
+    def node() -> dict[str, int]:
+        # Ray's own default port is taken where another cluster runs on this machine.
+        return {"num_cpus": 2, "object_store_memory": 128 << 20, "dashboard_agent_listen_port": free_port()}
+
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={**node, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0},
+        head_node_args={**node(), "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0},
     )
-    cluster.add_node(**node)
+    cluster.add_node(**node())
     yield f"http://{cluster.head_node.webui_url}"
     cluster.shutdown()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_for_end(client: object, job: str) -> str:
@@ -47,14 +57,21 @@ def submit(address: str, arguments: list[str]) -> tuple[str, str]:
     from ray.job_submission import JobSubmissionClient
 
     client = JobSubmissionClient(address)
-    job = client.submit_job(
-        entrypoint=shlex.join([sys.executable, *arguments]),
-        runtime_env={
-            "working_dir": str(CHECKOUT),
-            "excludes": [".venv", ".git", "demo", "tests"],
-            "env_vars": {**storage.environment(), "RADRAY_PATIENT_KEY": "a long secret of the tests"},
-        },
-    )
+    environment = {
+        "working_dir": str(CHECKOUT),
+        "excludes": [".venv", ".git", "demo", "tests"],
+        "env_vars": {**storage.environment(), "RADRAY_PATIENT_KEY": "a long secret of the tests"},
+    }
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            job = client.submit_job(entrypoint=shlex.join([sys.executable, *arguments]), runtime_env=environment)
+            break
+        except RuntimeError as error:
+            # The job server answers before the nodes' agents have come up.
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(2)
     return wait_for_end(client, job), client.get_job_logs(job)
 
 
