@@ -10,6 +10,7 @@ Anything else that reaches the top is a fault of ours: traceback, exit code 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -19,6 +20,18 @@ class RadrayError(Exception):
 
 class ConfigError(RadrayError):
     """Bad configuration. The message says what was given, what is allowed, what to set."""
+
+
+def check_ranges(config: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Hold fields of a stage's configuration against their ranges, both ends included.
+
+    Raises:
+        ConfigError: The first field outside, by the name of its option.
+    """
+    for name, (low, high) in ranges.items():
+        given = getattr(config, name)
+        if not low <= given <= high:
+            raise ConfigError(f"--{name.replace('_', '-')} is {given}; set a number from {low} to {high}")
 
 
 class BundleError(ConfigError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from radray import storage
-from radray.errors import ConfigError
+from radray.errors import ConfigError, check_ranges
 from radray.score.versions import latest_predictions
 
 
@@ -38,15 +38,15 @@ class AuditConfig:
         Raises:
             ConfigError: A value lies outside its range.
         """
-        for name, low, high in (
-            ("neighbours", 1, 200),
-            ("min_probability", 0, 1),
-            ("near_duplicate_bits", 0, 8),
-            ("review_limit", 1, 5000),
-        ):
-            given = getattr(self, name)
-            if not low <= given <= high:
-                raise ConfigError(f"--{name.replace('_', '-')} is {given}; set a number from {low} to {high}")
+        check_ranges(
+            self,
+            {
+                "neighbours": (1, 200),
+                "min_probability": (0, 1),
+                "near_duplicate_bits": (0, 8),
+                "review_limit": (1, 5000),
+            },
+        )
 
     def check(self) -> None:
         """Look at the URLs before any work.

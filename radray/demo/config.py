@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from radray import storage
-from radray.errors import ConfigError
+from radray.errors import check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +37,15 @@ class DemoConfig:
         Raises:
             ConfigError: A value lies outside its range.
         """
-        for name, low, high in (
-            ("images", 200, 1_000_000),
-            ("side_px", 32, 512),
-            ("archive_px", 128, 4096),
-            ("seeds", 1, 20),
-        ):
-            given = getattr(self, name)
-            if not low <= given <= high:
-                raise ConfigError(f"--{name.replace('_', '-')} is {given}; set a number from {low} to {high}")
+        check_ranges(
+            self,
+            {
+                "images": (200, 1_000_000),
+                "side_px": (32, 512),
+                "archive_px": (128, 4096),
+                "seeds": (1, 20),
+            },
+        )
 
     def check(self) -> None:
         """Look at the output before any work.

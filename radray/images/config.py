@@ -9,7 +9,7 @@ import tyro
 
 from radray import storage
 from radray.cleaning.config import CleaningConfig
-from radray.errors import ConfigError
+from radray.errors import ConfigError, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +45,15 @@ class CleanConfig:
         Raises:
             ConfigError: If a value lies outside its range.
         """
-        for name, low, high in (
-            ("test_fraction", 0, 0.9),
-            ("validation_fraction", 0, 0.9),
-            ("rows_per_block", 1, 4096),
-            ("sheet_images", 0, 400),
-        ):
-            given = getattr(self, name)
-            if not low <= given <= high:
-                option = name.replace("_", "-")
-                raise ConfigError(f"--{option} is {given}; set a number from {low} to {high}")
+        check_ranges(
+            self,
+            {
+                "test_fraction": (0, 0.9),
+                "validation_fraction": (0, 0.9),
+                "rows_per_block": (1, 4096),
+                "sheet_images": (0, 400),
+            },
+        )
         if self.split != "patient" and not self.split.startswith("table:"):
             raise ConfigError(f"--split is {self.split!r}; set patient or table:URL")
 

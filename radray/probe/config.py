@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from radray import storage
-from radray.errors import ConfigError
+from radray.errors import ConfigError, check_ranges
 from radray.images.budgets import parse_budget
 from radray.regions import load_regions
 
@@ -53,17 +53,17 @@ class ProbeConfig:
         Raises:
             ConfigError: If a value lies outside its range.
         """
-        for name, low, high in (
-            ("seeds", 1, 100),
-            ("folds", 2, 20),
-            ("balance", 0, 1),
-            ("coverage", 0.5, 1),
-            ("bank_images", 10, 100_000),
-            ("batch", 1, 4096),
-        ):
-            given = getattr(self, name)
-            if not low <= given <= high:
-                raise ConfigError(f"--{name.replace('_', '-')} is {given}; set a number from {low} to {high}")
+        check_ranges(
+            self,
+            {
+                "seeds": (1, 100),
+                "folds": (2, 20),
+                "balance": (0, 1),
+                "coverage": (0.5, 1),
+                "bank_images": (10, 100_000),
+                "batch": (1, 4096),
+            },
+        )
         if not self.runs:
             raise ConfigError("--runs is empty; give at least one run folder")
         if not self.l2 or min(self.l2) <= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from radray import storage
-from radray.errors import ConfigError
+from radray.errors import ConfigError, check_ranges
 
 STAGES = ("index", "images", "probe", "predictions", "findings")
 
@@ -39,10 +39,13 @@ class ReportConfig:
         Raises:
             ConfigError: A value lies outside its range, or no stage is given.
         """
-        for name, low, high in (("suspects", 0, 200), ("map_images", 0, 5000)):
-            given = getattr(self, name)
-            if not low <= given <= high:
-                raise ConfigError(f"--{name.replace('_', '-')} is {given}; set a number from {low} to {high}")
+        check_ranges(
+            self,
+            {
+                "suspects": (0, 200),
+                "map_images": (0, 5000),
+            },
+        )
         if all(getattr(self, stage) is None for stage in STAGES):
             raise ConfigError(f"nothing to report; give one or more of {', '.join('--' + stage for stage in STAGES)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from radray import storage
-from radray.errors import ConfigError
+from radray.errors import ConfigError, check_ranges
 from radray.index.config import IndexConfig
 
 
@@ -42,10 +42,14 @@ class ScoreConfig:
         """
         if (self.archive is None) == (self.index is None):
             raise ConfigError("give either --archive or --index, one of the two")
-        for name, low, high in (("batch", 1, 1024), ("rows_per_block", 1, 4096), ("gpus_per_worker", 0, 1)):
-            given = getattr(self, name)
-            if not low <= given <= high:
-                raise ConfigError(f"--{name.replace('_', '-')} is {given}; set a number from {low} to {high}")
+        check_ranges(
+            self,
+            {
+                "batch": (1, 1024),
+                "rows_per_block": (1, 4096),
+                "gpus_per_worker": (0, 1),
+            },
+        )
         if self.max_workers is not None and self.max_workers < 1:
             raise ConfigError(f"--max-workers is {self.max_workers}; set it to 1 or more")
 
