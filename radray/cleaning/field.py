@@ -3,7 +3,8 @@
 Outside it an image is flat: black where a shutter was applied, white where it was not. The field is what remains
 when those flat areas are taken from the border inwards, and it counts only if its outline is a rectangle (at any
 angle), an ellipse or another convex shape with straight sides. Where air inside the field is as black as the shutter
-the outline follows the anatomy; then the whole image is the field, for nothing may be cut away on a guess.
+the outline follows the anatomy; then the whole image is the field, for nothing may be cut away on a guess. Where
+nothing flat lies outside, as in a collimator's grey shadow, a rectangle may still be known by its four edges.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from radray.cleaning.edges import refine_rectangle
 from radray.cleaning.intensity import Grey, Mask
+from radray.cleaning.lines import find_rectangle
 from radray.cleaning.plate import find_plate
 
 Polygon = npt.NDArray[np.float32]
@@ -31,6 +33,9 @@ _RIM = 0.12
 """Height of a thin line above its surroundings that makes it a rim."""
 _MAX_SPREAD = 0.05
 """Spread of the grey outside a field that is not black; tissue at the border varies more."""
+
+_LEAST_DETAIL = 0.4
+"""Share of the image's edges that a field holds at least: outside it nothing was exposed."""
 
 Kind = Literal["whole", "rectangle", "ellipse", "polygon"]
 _PREFERENCE: tuple[Kind, ...] = ("rectangle", "ellipse", "polygon")
@@ -85,6 +90,8 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
                 continue
             if field.kind == "polygon" and least_step == 0:
                 continue  # A convex body part on black air: nothing lies outside that must go.
+            if _detail_inside(levels, field.polygon) < _LEAST_DETAIL:
+                continue  # A marker's frame, or a dark strip beside the anatomy.
             found.append((_PREFERENCE.index(field.kind), float(cv2.contourArea(field.polygon)), field))
             if field.kind == "rectangle":
                 break
@@ -92,6 +99,8 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
         best = min(found, key=lambda candidate: candidate[:2])[2]
     elif beyond.any():
         best = ExposedField(polygon=plate, kind="polygon", angle_deg=0.0)
+    elif (seen := find_rectangle(fine, min_area)) is not None:
+        best = ExposedField(polygon=seen[0], kind="rectangle", angle_deg=upright_turn(seen[1]))
     else:
         return whole_image(grey)
     scale = np.array([columns / size[0], rows / size[1]], np.float32)
@@ -266,6 +275,17 @@ def _step(levels: Mask, polygon: Polygon) -> float:
     (x0, y0), (x1, y1) = outer[seen].astype(int).T, inner[seen].astype(int).T
     steps = np.abs(levels[y0, x0].astype(np.float32) - levels[y1, x1].astype(np.float32))
     return float(np.quantile(steps, 0.2)) / 255
+
+
+def _detail_inside(levels: Mask, polygon: Polygon) -> float:
+    """Share of the image's edges (other than the polygon's own) that lie inside it, 0 to 1."""
+    slope = np.abs(cv2.Scharr(levels, cv2.CV_32F, 1, 0)) + np.abs(cv2.Scharr(levels, cv2.CV_32F, 0, 1))
+    slope = np.asarray(np.maximum(slope / 32 - 0.02 * 255, 0), np.float32)
+    corners = [np.round(polygon - 0.5).astype(np.int32)]
+    cv2.polylines(slope, corners, True, 0.0, 7)
+    inside = cv2.fillPoly(np.zeros(levels.shape, np.uint8), corners, 1)
+    total = float(slope.sum())
+    return float((slope * inside).sum()) / total if total else 1.0
 
 
 def upright_turn(angle_deg: float) -> float:

@@ -33,6 +33,8 @@ class PhantomConfig:
     """Share of radiographs whose header names another, likely confused region, 0 to 1."""
     missing_labels: float = 0.05
     """Share of radiographs whose header names no region, 0 to 1."""
+    mixed_studies: float = 0.06
+    """Share of studies that show two regions, as after an accident, 0 to 1."""
     out_of_domain: float = 0.03
     """Share of objects that are something else: CT, photo, document, mammogram, ultrasound, test pattern."""
     broken: float = 0.02
@@ -46,7 +48,15 @@ class PhantomConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name in ("label_noise", "missing_labels", "out_of_domain", "broken", "spurious_cue", "test_patients"):
+        for name in (
+            "label_noise",
+            "missing_labels",
+            "mixed_studies",
+            "out_of_domain",
+            "broken",
+            "spurious_cue",
+            "test_patients",
+        ):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise ConfigError(f"{name} is {value}; set a share between 0 and 1")

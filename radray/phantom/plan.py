@@ -120,6 +120,15 @@ def _path(
     return f"{folder}/{name}"
 
 
+def _mix(
+    studies: list[list[tuple[str, str, str]]], share: float, rng: np.random.Generator
+) -> list[list[tuple[str, str, str]]]:
+    """Join studies two by two until `share` of those left show two regions."""
+    order = [studies[i] for i in rng.permutation(len(studies))]
+    joined = round(len(studies) * share / (1 + share))
+    return [order[2 * i] + order[2 * i + 1] for i in range(joined)] + order[2 * joined :]
+
+
 def plan_archive(config: PhantomConfig) -> list[Planned]:
     """Every object of the archive in order; depends on the configuration's seed and shares only."""
     rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(0,)))
@@ -133,6 +142,7 @@ def plan_archive(config: PhantomConfig) -> list[Planned]:
             size = min(count, int(rng.choice([1, 2, 3], p=[0.35, 0.5, 0.15])))
             studies.append([("radiograph", "", region)] * size)
             count -= size
+    studies = _mix(studies, config.mixed_studies, rng)
     studies += [[("out_of_domain", OUT_OF_DOMAIN[i % len(OUT_OF_DOMAIN)], "")] for i in range(strange)]
     studies += [[("broken", BROKEN[i % len(BROKEN)], str(rng.choice(names)))] for i in range(spoilt)]
     studies = [studies[i] for i in rng.permutation(len(studies))]

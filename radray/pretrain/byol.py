@@ -29,6 +29,8 @@ class BYOL(Method):
         base_momentum: Momentum of the target at the start; a cosine takes it to 1 at the end.
     """
 
+    takes_mates = True
+
     def __init__(self, backbone: Backbone, base_momentum: float = 0.98) -> None:
         super().__init__(backbone)
         self.projection = BYOLProjectionHead(backbone.dimension, 1024, 256)

@@ -19,13 +19,13 @@ from radray.images.reading import load_images
 from radray.pretrain.loop import TrainingSet
 from radray.pretrain.method import UNLABELLED
 
-DIGEST_COLUMNS = ["row_id", "label", "split", "content_hash"]
+DIGEST_COLUMNS = ["row_id", "label", "split", "study_instance_uid", "content_hash"]
 SPLITS = ("train",)
 """Splits that pre-training sees; validation and test images stay unseen by every method."""
 
 
 def table_digest(images_url: str) -> str:
-    """BLAKE2b of what training depends on: rows, labels, splits and pixels of an images table."""
+    """BLAKE2b of what training depends on: rows, labels, splits, studies and pixels of an images table."""
     table = storage.read_table(images_url, columns=DIGEST_COLUMNS, filter=pc.field("status") == "ok").sort_by("row_id")
     digest = hashlib.blake2b(digest_size=16)
     for column in DIGEST_COLUMNS:
@@ -46,7 +46,9 @@ def open_training_set(images_url: str, digest: str) -> TrainingSet:
     pixels, facts = folder / f"{digest}.npy", folder / f"{digest}.parquet"
     with FileLock(str(folder / f"{digest}.lock")):
         if not facts.exists():
-            loaded = load_images(images_url, columns=["uri", "label"], splits=SPLITS, memory_map=pixels)
+            loaded = load_images(
+                images_url, columns=["uri", "label", "study_instance_uid"], splits=SPLITS, memory_map=pixels
+            )
             if isinstance(loaded.images, np.memmap):
                 loaded.images.flush()
             parquet.write_table(loaded.facts, facts)
@@ -54,11 +56,13 @@ def open_training_set(images_url: str, digest: str) -> TrainingSet:
     names = table.column("label").to_pylist()
     regions = tuple(sorted({name for name in names if name}))
     index = {name: number for number, name in enumerate(regions)}
+    studies = table.column("study_instance_uid").combine_chunks().dictionary_encode().indices
     return TrainingSet(
         images=np.load(pixels, mmap_mode="r"),
         labels=np.array([index[name] if name else UNLABELLED for name in names], np.int64),
         uris=table.column("uri").to_pylist(),
         regions=regions,
+        studies=studies.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
     )
 
 

@@ -19,7 +19,7 @@ from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
 from radray.pretrain.byol import BYOL
 from radray.pretrain.method import Method
-from radray.pretrain.order import batch_indices
+from radray.pretrain.order import StudyMates, batch_indices
 from radray.pretrain.recipes import Recipe
 from radray.pretrain.simclr import SimCLR
 from radray.pretrain.supcon import SupCon
@@ -47,6 +47,8 @@ class TrainingSet:
     """Their URLs, to name a batch that cannot be trained on."""
     regions: tuple[str, ...]
     """Names of the classes."""
+    studies: NDArray[np.int64] | None = None
+    """Int64[samples]: number of each image's study, −1 where unknown; None where nothing is known."""
 
 
 State = dict[str, Any]
@@ -148,13 +150,19 @@ def train(
     gauges = synthetic_gauges(data.images.shape[-1], seed=seed).to(device)
     labels = torch.from_numpy(data.labels)
     half = bfloat16_pays(device)
+    mates = StudyMates(data.studies) if data.studies is not None and method.takes_mates else None
     started = logged_at = saved_at = time.monotonic()
     network.train()
     for step in range(done, steps):
-        index = batch_indices(samples, seed, step * batch, batch, rank, world)
-        pixels = torch.from_numpy(np.ascontiguousarray(data.images[index])).to(device)
+        everyone = batch_indices(samples, seed, step * batch, batch)
+        index = everyone[rank * share : (rank + 1) * share]
         views = []
         for view in range(method.views):
+            if view == 1 and mates is not None:
+                shown = mates.draw(everyone, recipe.study_mates, (seed, step))[rank * share : (rank + 1) * share]
+            else:
+                shown = index
+            pixels = torch.from_numpy(np.ascontiguousarray(data.images[shown])).to(device)
             draws = draw_views(recipe.views, batch, len(gauges.grey), (seed, step, view))
             slice_ = draws.rows(rank * share, (rank + 1) * share)
             views.append(

@@ -19,6 +19,8 @@ class Method(nn.Module, ABC):
 
     views: int = 2
     """Views it wants of every image."""
+    takes_mates: bool = False
+    """Whether its second view may come from another image of the same study."""
     needs_labels: bool = False
     """Whether images without label are useless to it."""
 

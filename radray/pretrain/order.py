@@ -39,3 +39,42 @@ def batch_indices(
     places = np.arange(position + rank * share, position + (rank + 1) * share)
     epochs, offsets = np.divmod(places, samples)
     return np.concatenate([permutation(samples, seed, int(e))[offsets[epochs == e]] for e in np.unique(epochs)])
+
+
+class StudyMates:
+    """For every image the images of its study: other views of, mostly, the same region.
+
+    As second view they teach what crops and turns of one image cannot: that a lateral projection shows the same
+    region (Azizi et al., arXiv 2101.05224, section 3.2; Sowrirajan et al., arXiv 2102.10663).
+
+    Args:
+        studies: Number of each image's study, −1 where unknown.
+        largest: Studies of more images than this are left out: they show many regions.
+    """
+
+    def __init__(self, studies: NDArray[np.int64], largest: int = 6) -> None:
+        self._order = np.argsort(studies, kind="stable")
+        self._place = np.argsort(self._order)
+        ranked = studies[self._order]
+        self._first = np.searchsorted(ranked, studies, side="left")
+        self._count = np.searchsorted(ranked, studies, side="right") - self._first
+        self._count[(studies < 0) | (self._count > largest)] = 0
+
+    def draw(self, index: NDArray[np.int64], share: float, seed: tuple[int, ...]) -> NDArray[np.int64]:
+        """The image that gives the second view of each image of the global batch.
+
+        Args:
+            index: Int64[batch], images of the first views.
+            share: Probability, 0 to 1, that another image of the study is taken where there is one.
+            seed: The same numbers give the same draw.
+
+        Returns:
+            Int64[batch].
+        """
+        chance = np.random.default_rng(seed).random((2, len(index)))
+        first, others = self._first[index], self._count[index] - 1
+        own = self._place[index] - first
+        offset = np.minimum((chance[1] * others).astype(np.int64), others - 1)
+        offset += offset >= own  # every mate but the image itself
+        mate = self._order[np.where(others > 0, first + offset, 0)]
+        return np.where((others > 0) & (chance[0] < share), mate, index)

@@ -36,6 +36,8 @@ class Recipe:
     """Largest norm of the gradient."""
     temperature: float = 0.2
     """Of SimCLR's and SupCon's softmax."""
+    study_mates: float = 0.5
+    """simclr and byol: probability that the second view comes from another image of the same study."""
     views: ViewConfig = field(default_factory=pretraining_views)
     """How strongly a view differs from its image."""
     checkpoint_every_s: float = 60.0

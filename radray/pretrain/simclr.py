@@ -21,6 +21,8 @@ class SimCLR(Method):
         temperature: Of the softmax over similarities, > 0.
     """
 
+    takes_mates = True
+
     def __init__(self, backbone: Backbone, temperature: float = 0.2) -> None:
         super().__init__(backbone)
         self.projection = SimCLRProjectionHead(backbone.dimension, backbone.dimension, 128)

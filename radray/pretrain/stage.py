@@ -220,7 +220,11 @@ def restrict(data: TrainingSet, recipe: Recipe, part: Part, keep_unlabelled: boo
         labels[chosen] = data.labels[chosen]
         return dataclasses.replace(data, labels=labels), recipe
     few = dataclasses.replace(
-        data, images=data.images[chosen], labels=data.labels[chosen], uris=[data.uris[index] for index in chosen]
+        data,
+        images=data.images[chosen],
+        labels=data.labels[chosen],
+        uris=[data.uris[index] for index in chosen],
+        studies=None if data.studies is None else data.studies[chosen],
     )
     return few, recipe.override(batch_size=min(recipe.batch_size, len(chosen)))
 

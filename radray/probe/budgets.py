@@ -1,7 +1,8 @@
 """Accuracy with few labels: each method's heads, and the ensemble's, when only a budget of labels exists.
 
 A budget holds for everything that learns: the training labels, and the validation labels that choose the L2 strength,
-temperatures and weights. A method whose backbone was trained on all labels has no few-label figure from that run; it
+temperatures and weights. The few labels are spread over the training split's other images first (`spreading.py`), for
+every method alike. A method whose backbone was trained on all labels has no few-label figure from that run; it
 takes part with the runs that were trained under the same budget, where there are any.
 """
 
@@ -9,18 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 
-from radray import storage
-from radray.images.reading import Radiographs
-from radray.images.split import TEST, TRAIN, VALIDATION
+from radray.images.split import TRAIN, VALIDATION
 from radray.pretrain.run import Run, budget_runs, load_run
 from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
-from radray.probe.embedding import embed_images
-from radray.probe.heads import Embedded, FittedHead, fit_best, own_head, standardise
+from radray.probe.heads import Embedded, FittedHead, embed_run, fit_best, own_head
 from radray.probe.members import fit_mixture
+from radray.probe.spreading import similarity_graph, spread_labels
 
 BudgetKey = tuple[str, str, int]
 """Method, budget, seed."""
@@ -43,17 +42,17 @@ def fit_budgets(
     """Fit every method and the ensemble under every budget below all.
 
     Yields:
-        Method (`ensemble` last), budget, seed, and Float32[n, classes] probabilities (rows outside training,
-        validation and test of a budget run mean nothing).
+        Method (`ensemble` last), budget, seed, and Float32[n, classes] probabilities.
     """
+    graphs = {each.method: _graph(each, cohort) for each in embedded if not each.saw_labels}
     for budget in config.budgets:
         for seed in range(config.seeds if budget != "all" else 0):
             heads: dict[str, FittedHead] = {}
             for each in embedded:
                 if not each.saw_labels:
-                    heads[each.method] = _fit(each, cohort, budget, seed, config)
+                    heads[each.method] = _fit(each, graphs[each.method], cohort, budget, seed, config)
                 elif run := runs.get((each.method, budget, seed)):
-                    few = _embed_few(each.method, run, cohort, budget, seed, config)
+                    few = embed_run(run, cohort, f"budgets/{each.method}-{budget}-seed{seed}", config)
                     heads[each.method] = _better(few, cohort, budget, seed, config)
             for method, head in heads.items():
                 yield method, budget, seed, head.probabilities
@@ -63,11 +62,15 @@ def fit_budgets(
                 yield "ensemble", budget, seed, mixture.pool(torch.stack([head.probabilities for head in members]))
 
 
-def _fit(each: Embedded, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:
+def _fit(each: Embedded, graph: csr_matrix, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:
+    pool = cohort.rows(TRAIN, labelled=False)
+    known = torch.searchsorted(pool, cohort.budget_rows(TRAIN, budget, seed))
+    labels = cohort.labels.clone()
+    labels[pool] = spread_labels(graph, cohort.labels[pool], known)
     return fit_best(
         each.features,
-        cohort.labels,
-        cohort.budget_rows(TRAIN, budget, seed),
+        labels,
+        pool,
         cohort.budget_rows(VALIDATION, budget, seed),
         len(cohort.names),
         l2=config.l2,
@@ -75,20 +78,12 @@ def _fit(each: Embedded, cohort: Cohort, budget: str, seed: int, config: ProbeCo
     )
 
 
+def _graph(each: Embedded, cohort: Cohort) -> csr_matrix:
+    return similarity_graph(each.features[cohort.rows(TRAIN, labelled=False)])
+
+
 def _better(few: Embedded, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:
     """The network's own head or a linear probe on its features, whichever explains the validation labels better."""
-    probe = _fit(few, cohort, budget, seed, config)
+    probe = _fit(few, _graph(few, cohort), cohort, budget, seed, config)
     own = own_head(few, cohort.names, cohort.labels, cohort.budget_rows(VALIDATION, budget, seed))
     return own if own is not None and own.validation_error < probe.validation_error else probe
-
-
-def _embed_few(method: str, run: Run, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> Embedded:
-    """Features of the images that a few-label run is trained, chosen and measured on."""
-    training, validation = cohort.budget_rows(TRAIN, budget, seed), cohort.rows(VALIDATION, labelled=False)
-    rows = torch.cat([training, validation, cohort.rows(TEST, labelled=False)]).sort().values
-    images, facts = cohort.radiographs
-    place = storage.join(config.output, "features", "budgets", f"{method}-{budget}-seed{seed}.parquet")
-    some = Radiographs(images[rows.numpy()], facts.take(rows.numpy()))
-    raw = torch.zeros(len(cohort), run.backbone.dimension)
-    raw[rows] = torch.from_numpy(embed_images(run, some, place, config.views, config.batch).astype(np.float32))
-    return standardise(method, run, raw, torch.cat([training, validation]))

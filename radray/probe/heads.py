@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from radray import storage
 from radray.ensemble.features import normalise
+from radray.images.split import TEST
 from radray.pretrain.run import Run
 from radray.probe.calibration import fit_temperature, negative_log_likelihood
+from radray.probe.cohort import Cohort
+from radray.probe.config import ProbeConfig
+from radray.probe.embedding import embed_images
 from radray.probe.logistic import ABSENT_BIAS, balanced_weights, fit_heads
 
 
@@ -20,7 +26,7 @@ class Embedded:
     method: str
     run: Run
     raw: Tensor
-    """Float32[n, d], as the backbone gives them; rows not embedded are zero."""
+    """Float32[n, d], as the backbone gives them."""
     mean: Tensor
     """Float32[d], of the normalised features outside the test split."""
     scale: Tensor
@@ -42,6 +48,13 @@ def standardise(method: str, run: Run, raw: Tensor, reference: Tensor) -> Embedd
     # A dead feature has no scale; dividing rounding noise by rounding noise would make one up.
     scale = torch.where(scale > 1e-6, scale, 1.0)
     return Embedded(method=method, run=run, raw=raw, mean=mean, scale=scale, features=(normalised - mean) / scale)
+
+
+def embed_run(run: Run, cohort: Cohort, name: str, config: ProbeConfig) -> Embedded:
+    """A run's features of the whole cohort, kept in features/<name>.parquet, standardised without the test split."""
+    place = storage.join(config.output, "features", f"{name}.parquet")
+    raw = torch.from_numpy(embed_images(run, cohort.radiographs, place, config.views, config.batch).astype(np.float32))
+    return standardise(run.method, run, raw, torch.from_numpy(cohort.split != TEST).nonzero()[:, 0])
 
 
 @dataclass(frozen=True, kw_only=True)

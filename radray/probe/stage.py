@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -25,8 +24,8 @@ from radray.probe.assembly import build_bundle, describe, predict_features
 from radray.probe.budgets import find_budget_runs, fit_budgets
 from radray.probe.cohort import Cohort, read_cohort
 from radray.probe.config import ProbeConfig
-from radray.probe.embedding import embed_images, images_digest
-from radray.probe.heads import Embedded, standardise
+from radray.probe.embedding import images_digest
+from radray.probe.heads import Embedded, embed_run
 from radray.probe.members import FullFit, fit_full, out_of_fold_all
 from radray.probe.neighbours import neighbour_probabilities
 from radray.regions import load_regions
@@ -42,7 +41,7 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     cleaning = load_cleaning(config.images)
     runs = find_runs(config)
     cohort = read_cohort(config, regions)
-    embedded = [_embed(method, run, cohort, config) for method, run in runs.items()]
+    embedded = [embed_run(run, cohort, method, config) for method, run in runs.items()]
     fit = fit_full(cohort, embedded, config)
     bundle = build_bundle(cohort, embedded, fit, config, regions, cleaning)
     everyone = torch.arange(len(cohort))
@@ -93,14 +92,6 @@ def find_runs(config: ProbeConfig) -> dict[str, Run]:
             )
         found[run.method] = run
     return found
-
-
-def _embed(method: str, run: Run, cohort: Cohort, config: ProbeConfig) -> Embedded:
-    place = storage.join(config.output, "features", f"{method}.parquet")
-    raw = embed_images(run, cohort.radiographs, place, config.views, config.batch)
-    return standardise(
-        method, run, torch.from_numpy(raw.astype(np.float32)), torch.from_numpy(cohort.split != TEST).nonzero()[:, 0]
-    )
 
 
 def _write_tables(
