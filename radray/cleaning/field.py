@@ -97,10 +97,10 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
                 break
     if found:
         best = min(found, key=lambda candidate: candidate[:2])[2]
+    elif (seen := find_rectangle(levels if _is_noisy(fine, levels) else fine, min_area)) is not None:
+        best = ExposedField(polygon=seen[0], kind="rectangle", angle_deg=upright_turn(seen[1]))
     elif beyond.any():
         best = ExposedField(polygon=plate, kind="polygon", angle_deg=0.0)
-    elif (seen := find_rectangle(fine, min_area)) is not None:
-        best = ExposedField(polygon=seen[0], kind="rectangle", angle_deg=upright_turn(seen[1]))
     else:
         return whole_image(grey)
     scale = np.array([columns / size[0], rows / size[1]], np.float32)
@@ -275,6 +275,11 @@ def _step(levels: Mask, polygon: Polygon) -> float:
     (x0, y0), (x1, y1) = outer[seen].astype(int).T, inner[seen].astype(int).T
     steps = np.abs(levels[y0, x0].astype(np.float32) - levels[y1, x1].astype(np.float32))
     return float(np.quantile(steps, 0.2)) / 255
+
+
+def _is_noisy(fine: Mask, levels: Mask) -> bool:
+    """Whether noise hides edges: half of all pixels differ by four grey levels or more from their surroundings."""
+    return float(np.median(cv2.absdiff(fine, levels)[::2, ::2])) >= 4
 
 
 def _detail_inside(levels: Mask, polygon: Polygon) -> float:

@@ -18,7 +18,7 @@ class DemoConfig:
     """Objects in the synthetic archive (200 to 1,000,000)."""
     side_px: int = 64
     """Side of the cleaned images, pixels (32 to 512)."""
-    archive_px: int = 512
+    archive_px: int = 384
     """Long side of the synthetic radiographs, pixels (128 to 4096)."""
     epochs: float | None = None
     """Passes over the training images; default: the recipe's."""

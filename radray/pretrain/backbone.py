@@ -12,33 +12,53 @@ import torch
 import torchvision.models as models
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.resnet import ResNet
 
 from radray.errors import ConfigError
 
 
 class SmallResNet(nn.Module):
-    """ResNet-10 for small images and slow machines: half the usual width, no pooling in the stem.
+    """ResNet-10 for small images and slow machines: a narrow network that spends its time where CPUs are fast.
 
-    He et al., Deep Residual Learning for Image Recognition, arXiv 1512.03385, with one basic block a stage.
+    He et al., Deep Residual Learning for Image Recognition, arXiv 1512.03385, with one basic block at a quarter and an
+    eighth, two at a sixteenth. Pixels go two by two into channels, for a convolution of one channel is slow.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, kernel_size=3, stride=2, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(32)
-        self.stages = nn.Sequential(BasicBlock(32, 32), *(_halving(width) for width in (32, 64, 128)))
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True)
+        )
+        self.stages = nn.Sequential(
+            _Block(32, 64, 64, stride=2),
+            _Block(64, 64, 64, stride=1),
+            _Block(64, 128, 128, stride=2),
+            _Block(128, 128, 256, stride=2),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float[batch, 1, side, side] to Float[batch, 256]."""
-        stem = functional.relu(self.bn1(self.conv1(images)))
-        return torch.flatten(functional.adaptive_avg_pool2d(self.stages(stem), 1), 1)
+        """Float[batch, 1, side, side] (side even) to Float[batch, 256]."""
+        return torch.flatten(functional.adaptive_avg_pool2d(self.stages(self.stem(images)), 1), 1)
 
 
-def _halving(width: int) -> BasicBlock:
-    """A block that halves the side and doubles the channels."""
-    shortcut = nn.Sequential(nn.Conv2d(width, 2 * width, 1, stride=2, bias=False), nn.BatchNorm2d(2 * width))
-    return BasicBlock(width, 2 * width, stride=2, downsample=shortcut)
+class _Block(nn.Module):
+    """A basic residual block with a width of its own between the two convolutions."""
+
+    def __init__(self, taken: int, inner: int, given: int, stride: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(taken, inner, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(inner),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(inner, given, 3, padding=1, bias=False),
+            nn.BatchNorm2d(given),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or taken != given:
+            self.shortcut = nn.Sequential(nn.Conv2d(taken, given, 1, stride=stride, bias=False), nn.BatchNorm2d(given))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.relu(self.residual(features) + self.shortcut(features))
 
 
 def _one_channel(network: ResNet) -> tuple[nn.Module, int]:
@@ -103,7 +123,8 @@ class Backbone(nn.Module):
         grey = images[:, None].float().div_(255)
         if grey.shape[-1] != self.side_px:
             grey = functional.interpolate(grey, size=self.side_px, mode="bilinear", antialias=True, align_corners=False)
-        return self(grey).float()  # type: ignore[no-any-return]
+        # Convolutions are faster with the channels last, for the same figures but for rounding.
+        return self(grey.contiguous(memory_format=torch.channels_last)).float()  # type: ignore[no-any-return]
 
 
 def standardise(images: Tensor) -> Tensor:

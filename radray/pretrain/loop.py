@@ -66,10 +66,10 @@ def build_method(name: str, recipe: Recipe, regions: int, seed: int) -> Method:
     if name == "simclr":
         return SimCLR(backbone, recipe.temperature)
     if name == "byol":
-        return BYOL(backbone)
+        return BYOL(backbone, recipe.byol_momentum)
     if name == "supcon":
         return SupCon(backbone, recipe.temperature)
-    return Supervised(backbone, regions)
+    return Supervised(backbone, regions, recipe.label_smoothing)
 
 
 def total_steps(recipe: Recipe, samples: int, method: str, few_labels: bool) -> int:

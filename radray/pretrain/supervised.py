@@ -17,18 +17,23 @@ class Supervised(Method):
     Args:
         backbone: The network to train.
         regions: Number of classes.
+        smoothing: Share of a label's weight that all classes share, 0 to 1: wrong labels are then learned less by heart
+            (Lukasik et al., arXiv 2003.02819).
     """
 
     views = 1
     needs_labels = True
 
-    def __init__(self, backbone: Backbone, regions: int) -> None:
+    def __init__(self, backbone: Backbone, regions: int, smoothing: float = 0.0) -> None:
         super().__init__(backbone)
         self.classifier = nn.Linear(backbone.dimension, regions)
+        self.smoothing = smoothing
 
     def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:  # noqa: D102
         logits = self.classifier(self.backbone(views[0])).float()
-        total = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum")
+        total = functional.cross_entropy(
+            logits, labels, ignore_index=UNLABELLED, reduction="sum", label_smoothing=self.smoothing
+        )
         count = (labels != UNLABELLED).sum()
         if dist.world_size() > 1:
             torch.distributed.all_reduce(count)

@@ -1,9 +1,9 @@
 """Accuracy with few labels: each method's heads, and the ensemble's, when only a budget of labels exists.
 
 A budget holds for everything that learns: the training labels, and the validation labels that choose the L2 strength,
-temperatures and weights. The few labels are spread over the training split's other images first (`spreading.py`), for
-every method alike. A method whose backbone was trained on all labels has no few-label figure from that run; it
-takes part with the runs that were trained under the same budget, where there are any.
+temperatures and weights. Heads may also learn from the few labels spread over the training split's other images
+(`spreading.py`), for every method alike. A method whose backbone was trained on all labels has no few-label figure from
+that run; it takes part with the runs that were trained under the same budget, where there are any.
 """
 
 from __future__ import annotations
@@ -63,19 +63,24 @@ def fit_budgets(
 
 
 def _fit(each: Embedded, graph: csr_matrix, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:
-    pool = cohort.rows(TRAIN, labelled=False)
-    known = torch.searchsorted(pool, cohort.budget_rows(TRAIN, budget, seed))
-    labels = cohort.labels.clone()
-    labels[pool] = spread_labels(graph, cohort.labels[pool], known)
-    return fit_best(
-        each.features,
-        labels,
-        pool,
-        cohort.budget_rows(VALIDATION, budget, seed),
-        len(cohort.names),
-        l2=config.l2,
-        balance=config.balance,
-    )
+    """A head on the few images, or on the whole pool with spread labels: what explains the validation labels better."""
+    pool, known = cohort.rows(TRAIN, labelled=False), cohort.budget_rows(TRAIN, budget, seed)
+    spread = cohort.labels.clone()
+    spread[pool] = spread_labels(graph, cohort.labels[pool], torch.searchsorted(pool, known))
+    validation = cohort.budget_rows(VALIDATION, budget, seed)
+    heads = [
+        fit_best(
+            each.features,
+            labels,
+            training,
+            validation,
+            len(cohort.names),
+            l2=config.l2,
+            balance=config.balance,
+        )
+        for labels, training in ((cohort.labels, known), (spread, pool))
+    ]
+    return min(heads, key=lambda head: head.validation_error)
 
 
 def _graph(each: Embedded, cohort: Cohort) -> csr_matrix:

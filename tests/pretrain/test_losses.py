@@ -79,14 +79,14 @@ def test_byol_matches_its_slow_twin() -> None:
 
 def test_byol_target_follows_slowly() -> None:
     method = BYOL(Backbone("resnet10", 32), base_momentum=0.9)
-    before = method.target_backbone.network.conv1.weight.clone()  # type: ignore[operator, union-attr]
+    before = method.target_backbone.network.stem[1].weight.clone()  # type: ignore[operator, union-attr]
     with torch.no_grad():
-        method.backbone.network.conv1.weight.add_(1.0)  # type: ignore[operator, union-attr]
+        method.backbone.network.stem[1].weight.add_(1.0)  # type: ignore[operator, union-attr]
     method.after_step(0.0)
-    after = method.target_backbone.network.conv1.weight  # type: ignore[union-attr]
+    after = method.target_backbone.network.stem[1].weight  # type: ignore[union-attr]
     assert torch.allclose(after, before + 0.1, atol=1e-5)  # type: ignore[operator, arg-type]
     method.after_step(1.0)
-    assert torch.allclose(method.target_backbone.network.conv1.weight, after)  # type: ignore[union-attr, arg-type]
+    assert torch.allclose(method.target_backbone.network.stem[1].weight, after)  # type: ignore[union-attr, arg-type]
 
 
 def test_supervised_ignores_images_without_label() -> None:
