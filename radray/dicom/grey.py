@@ -79,8 +79,10 @@ def _by_percentiles(values: Float, dataset: Dataset) -> Float:
     """The 0.5th percentile black, the 99.5th white; 8-bit pictures that use their range keep it."""
     bits = integer(dataset, "BitsStored") or 16
     low, high = (float(edge) for edge in np.percentile(values, _PERCENTILES))
-    if bits <= 8 and number(dataset, "RescaleSlope") in (None, 1.0) and high - low > 64 and values.min() >= 0:
-        low, high = 0.0, float((1 << bits) - 1)
+    top = float((1 << bits) - 1)
+    unscaled = number(dataset, "RescaleSlope") in (None, 1.0) and values.min() >= 0 and values.max() <= top
+    if bits <= 8 and unscaled and high - low > 64:
+        low, high = 0.0, top
     if high <= low:
         low, high = float(values.min()), float(values.max())
     if high <= low:

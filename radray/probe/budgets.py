@@ -1,9 +1,10 @@
 """Accuracy with few labels: each method's heads, and the ensemble's, when only a budget of labels exists.
 
 A budget holds for everything that learns: the training labels, and the validation labels that choose the L2 strength,
-temperatures and weights. Heads may also learn from the few labels spread over the training split's other images
-(`spreading.py`), for every method alike. A method whose backbone was trained on all labels has no few-label figure from
-that run; it takes part with the runs that were trained under the same budget, where there are any.
+temperatures and weights. A method that needs no labels has seen all images of the training split, and its head may
+learn from all of them too, with the few labels spread over them (`spreading.py`). A method whose backbone was trained
+on all labels has no few-label figure from that run; it takes part with the runs that were trained under the same
+budget, where there are any, and sees the labelled images only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from scipy.sparse import csr_matrix
+from torch import Tensor
 
 from radray.images.split import TRAIN, VALIDATION
 from radray.pretrain.run import Run, budget_runs, load_run
@@ -44,13 +46,14 @@ def fit_budgets(
     Yields:
         Method (`ensemble` last), budget, seed, and Float32[n, classes] probabilities.
     """
-    graphs = {each.method: _graph(each, cohort) for each in embedded if not each.saw_labels}
+    pool = cohort.rows(TRAIN, labelled=False)
+    graphs = {each.method: similarity_graph(each.features[pool]) for each in embedded if not each.saw_labels}
     for budget in config.budgets:
         for seed in range(config.seeds if budget != "all" else 0):
             heads: dict[str, FittedHead] = {}
             for each in embedded:
                 if not each.saw_labels:
-                    heads[each.method] = _fit(each, graphs[each.method], cohort, budget, seed, config)
+                    heads[each.method] = _fit_spread(each, graphs[each.method], cohort, budget, seed, config)
                 elif run := runs.get((each.method, budget, seed)):
                     few = embed_run(run, cohort, f"budgets/{each.method}-{budget}-seed{seed}", config)
                     heads[each.method] = _better(few, cohort, budget, seed, config)
@@ -62,33 +65,33 @@ def fit_budgets(
                 yield "ensemble", budget, seed, mixture.pool(torch.stack([head.probabilities for head in members]))
 
 
-def _fit(each: Embedded, graph: csr_matrix, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:
-    """A head on the few images, or on the whole pool with spread labels: what explains the validation labels better."""
+def _fit(each: Embedded, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:
+    """A head on the few labelled images."""
+    training, validation = cohort.budget_rows(TRAIN, budget, seed), cohort.budget_rows(VALIDATION, budget, seed)
+    return _fit_on(training, cohort.labels, each, validation, cohort, config)
+
+
+def _fit_spread(
+    each: Embedded, graph: csr_matrix, cohort: Cohort, budget: str, seed: int, config: ProbeConfig
+) -> FittedHead:
+    """A head on the whole training split with spread labels, or on the few images: what explains validation better."""
     pool, known = cohort.rows(TRAIN, labelled=False), cohort.budget_rows(TRAIN, budget, seed)
-    spread = cohort.labels.clone()
-    spread[pool] = spread_labels(graph, cohort.labels[pool], torch.searchsorted(pool, known))
-    validation = cohort.budget_rows(VALIDATION, budget, seed)
-    heads = [
-        fit_best(
-            each.features,
-            labels,
-            training,
-            validation,
-            len(cohort.names),
-            l2=config.l2,
-            balance=config.balance,
-        )
-        for labels, training in ((cohort.labels, known), (spread, pool))
-    ]
-    return min(heads, key=lambda head: head.validation_error)
+    labels = cohort.labels.clone()
+    labels[pool] = spread_labels(graph, cohort.labels[pool], torch.searchsorted(pool, known))
+    spread = _fit_on(pool, labels, each, cohort.budget_rows(VALIDATION, budget, seed), cohort, config)
+    return min(spread, _fit(each, cohort, budget, seed, config), key=lambda head: head.validation_error)
 
 
-def _graph(each: Embedded, cohort: Cohort) -> csr_matrix:
-    return similarity_graph(each.features[cohort.rows(TRAIN, labelled=False)])
+def _fit_on(
+    training: Tensor, labels: Tensor, each: Embedded, validation: Tensor, cohort: Cohort, config: ProbeConfig
+) -> FittedHead:
+    return fit_best(
+        each.features, labels, training, validation, len(cohort.names), l2=config.l2, balance=config.balance
+    )
 
 
 def _better(few: Embedded, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:
     """The network's own head or a linear probe on its features, whichever explains the validation labels better."""
-    probe = _fit(few, _graph(few, cohort), cohort, budget, seed, config)
+    probe = _fit(few, cohort, budget, seed, config)
     own = own_head(few, cohort.names, cohort.labels, cohort.budget_rows(VALIDATION, budget, seed))
     return own if own is not None and own.validation_error < probe.validation_error else probe

@@ -135,6 +135,14 @@ def test_a_modality_lut_is_looked_up(grey: np.ndarray) -> None:
     assert rms(decode(body, side_px=SIDE).grey, grey) < 0.01
 
 
+def test_a_modality_lut_may_widen_8_bits_to_16(grey: np.ndarray) -> None:
+    curve = np.round(65535 * np.arange(256) / 255)
+    body = make_object(stored(8), EXPLICIT, 8, ModalityLUTSequence=[_lut([256, 0, 16], curve)], **WHOLE)
+    shown = decode(body, side_px=SIDE).grey
+    assert np.corrcoef(shown.ravel(), grey.ravel())[0, 1] > 0.99
+    assert 0.3 < shown.mean() / grey.mean() < 3
+
+
 @pytest.mark.parametrize(
     "elements", [{"WindowCenter": -9000, "WindowWidth": 10}, {"WindowCenter": 9000, "WindowWidth": 2}]
 )
