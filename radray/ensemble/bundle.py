@@ -39,9 +39,11 @@ class Member:
     scale: Tensor
     """Float32[d], their standard deviation."""
     weight: Tensor
-    """Float32[classes, d], of the linear head on standardised features."""
+    """Float32[classes, d], of the linear head."""
     bias: Tensor
     """Float32[classes]; very low for regions without training images."""
+    own_head: bool = False
+    """Whether the head is the network's own, on features as they are, and not a probe on standardised ones."""
     bank: Tensor
     """Float32[m, d], standardised training features of length 1."""
     distances: Tensor
@@ -54,12 +56,13 @@ class Member:
     """Digest of the run that the backbone came from."""
 
     def standardise(self, features: Tensor) -> Tensor:
-        """Backbone features to what the head takes: Float32[n, d] to Float32[n, d]."""
+        """Backbone features to what probe and outlier score take: Float32[n, d] to Float32[n, d]."""
         return (normalise(features) - self.mean) / self.scale
 
-    def logits(self, standardised: Tensor) -> Tensor:
-        """Float32[n, d] to Float32[n, classes], after temperature."""
-        return (standardised @ self.weight.T + self.bias) / self.temperature
+    def logits(self, features: Tensor) -> Tensor:
+        """Backbone features Float32[n, d] to Float32[n, classes], after temperature."""
+        taken = features if self.own_head else self.standardise(features)
+        return (taken @ self.weight.T + self.bias) / self.temperature
 
     def outlier_percentile(self, standardised: Tensor) -> Tensor:
         """How far from the training images, in [0, 1]: Float32[n, d] to Float32[n]."""
@@ -198,9 +201,9 @@ class Bundle:
             pixels = torch.from_numpy(images[start : start + batch].copy()).to(self.device)
             probabilities, percentiles = [], []
             for member in self.members:
-                features = member.standardise(embed(member.backbone, pixels, self.views))
+                features = embed(member.backbone, pixels, self.views)
                 probabilities.append(torch.softmax(member.logits(features), dim=1))
-                percentiles.append(member.outlier_percentile(features))
+                percentiles.append(member.outlier_percentile(member.standardise(features)))
             yield torch.stack(probabilities).cpu(), torch.stack(percentiles).cpu()
 
     def combine(self, probabilities: Tensor, percentiles: Tensor) -> Predictions:

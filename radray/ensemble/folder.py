@@ -134,6 +134,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
                 "run_digest": member.run_digest,
                 "temperature": member.temperature,
                 "share": member.share,
+                "own_head": member.own_head,
             }
             for member in bundle.members
         ],
@@ -165,6 +166,7 @@ def _member(described: dict[str, Any], bodies: dict[str, bytes]) -> Member:
         backbone=backbone,
         temperature=described["temperature"],
         share=described["share"],
+        own_head=described["own_head"],
         run_digest=described["run_digest"],
         **{name: tensors[name] for name in _HEAD_TENSORS},
     )

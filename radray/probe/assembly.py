@@ -61,9 +61,8 @@ def predict_features(bundle: Bundle, embedded: Sequence[Embedded], rows: Tensor)
     """What the bundle says about images whose features are there already."""
     probabilities, percentiles = [], []
     for member, each in zip(bundle.members, embedded, strict=True):
-        features = each.features[rows]
-        probabilities.append(torch.softmax(member.logits(features), dim=1))
-        percentiles.append(member.outlier_percentile(features))
+        probabilities.append(torch.softmax(member.logits(each.raw[rows]), dim=1))
+        percentiles.append(member.outlier_percentile(each.features[rows]))
     return bundle.combine(torch.stack(probabilities), torch.stack(percentiles))
 
 
@@ -78,7 +77,8 @@ def describe(
         "training_images": dict(zip(cohort.names, counts, strict=True)),
         "training_labels_left_out": len(fit.left_out),
         "balance": config.balance,
-        "l2": {method: head.l2 for method, head in fit.heads.items()},
+        "l2": {method: head.l2 for method, head in fit.probes.items()},
+        "own_heads": [method for method, head in fit.heads.items() if head.own],
         "metrics": dict(metrics),
         "data_digest": data_digest,
         "seed": config.seed,
@@ -100,6 +100,7 @@ def _member(
         scale=each.scale,
         weight=head.weight,
         bias=head.bias,
+        own_head=head.own,
         bank=bank,
         distances=neighbour_distance(points, bank).sort().values,
         temperature=head.temperature,

@@ -19,7 +19,7 @@ from radray.images.split import TRAIN, VALIDATION
 from radray.pretrain.run import Run, budget_runs, load_run
 from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
-from radray.probe.heads import Embedded, FittedHead, embed_run, fit_best, own_head
+from radray.probe.heads import Embedded, FittedHead, better, embed_run, fit_best, own_head
 from radray.probe.members import fit_mixture
 from radray.probe.spreading import similarity_graph, spread_labels
 
@@ -94,4 +94,4 @@ def _better(few: Embedded, cohort: Cohort, budget: str, seed: int, config: Probe
     """The network's own head or a linear probe on its features, whichever explains the validation labels better."""
     probe = _fit(few, cohort, budget, seed, config)
     own = own_head(few, cohort.names, cohort.labels, cohort.budget_rows(VALIDATION, budget, seed))
-    return own if own is not None and own.validation_error < probe.validation_error else probe
+    return better(probe, own)

@@ -68,6 +68,8 @@ class FittedHead:
     temperature: float
     l2: float
     """Strength chosen; 0 for a network's own head."""
+    own: bool
+    """Whether it is the network's own head, on features as they are."""
     validation_error: float
     """Mean negative log-likelihood on the validation labels used."""
     logits: Tensor
@@ -113,6 +115,7 @@ def fit_best(
         bias=heads.bias[best],
         temperature=fits[best][0],
         l2=l2[best],
+        own=False,
         validation_error=fits[best][1],
         logits=logits[best].contiguous(),
     )
@@ -125,20 +128,27 @@ def own_head(
     head = embedded.run.head
     if head is None:
         return None
-    given = embedded.raw @ head["weight"].float().T + head["bias"].float()
-    logits = torch.full((len(given), len(names)), ABSENT_BIAS)
-    for column, name in enumerate(embedded.run.regions):
+    weight = torch.zeros(len(names), embedded.raw.shape[1])
+    bias = torch.full((len(names),), ABSENT_BIAS)
+    for row, name in enumerate(embedded.run.regions):
         if name in names:
-            logits[:, names.index(name)] = given[:, column]
+            weight[names.index(name)], bias[names.index(name)] = head["weight"][row].float(), head["bias"][row].float()
+    logits = embedded.raw @ weight.T + bias
     temperature, error = _judge(logits, labels, validation, noise)
     return FittedHead(
-        weight=torch.empty(0),
-        bias=torch.empty(0),
+        weight=weight,
+        bias=bias,
         temperature=temperature,
         l2=0.0,
+        own=True,
         validation_error=error,
         logits=logits,
     )
+
+
+def better(probe: FittedHead, own: FittedHead | None) -> FittedHead:
+    """The linear probe or the network's own head, whichever explains the validation labels better."""
+    return own if own is not None and own.validation_error < probe.validation_error else probe
 
 
 def _judge(logits: Tensor, labels: Tensor, validation: Tensor, noise: float) -> tuple[float, float]:

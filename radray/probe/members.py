@@ -13,7 +13,7 @@ from radray.images.split import TRAIN, VALIDATION
 from radray.probe.calibration import fit_shares, fit_temperature
 from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
-from radray.probe.heads import Embedded, FittedHead, fit_best, out_of_fold
+from radray.probe.heads import Embedded, FittedHead, better, fit_best, out_of_fold, own_head
 from radray.probe.noise import contradicted
 
 
@@ -35,7 +35,10 @@ class Mixture:
 class FullFit:
     """Every method's head on all labels of the training split."""
 
+    probes: dict[str, FittedHead]
+    """Linear probes."""
     heads: dict[str, FittedHead]
+    """What goes into the bundle: the probes, or a network's own head where that explains validation better."""
     mixture: Mixture
     training: Tensor
     """Indices of the training images whose label was used."""
@@ -78,8 +81,11 @@ def fit_full(cohort: Cohort, embedded: Sequence[Embedded], config: ProbeConfig) 
         wrong &= ~_last_of_region(cohort.labels[rows], wrong, classes)
     training, left_out = rows[~wrong], rows[wrong]
     noise = len(left_out) / len(rows)
-    heads = {each.method: fit(each, training, noise) for each in embedded}
+    probes = {each.method: fit(each, training, noise) for each in embedded}
+    own = {each.method: own_head(each, cohort.names, cohort.labels, validation, noise) for each in embedded}
+    heads = {method: better(probe, own[method]) for method, probe in probes.items()}
     return FullFit(
+        probes=probes,
         heads=heads,
         mixture=fit_mixture(list(heads.values()), cohort.labels, validation, noise),
         training=training,
@@ -130,7 +136,7 @@ def out_of_fold_all(
     rows = (cohort.labels >= 0).nonzero()[:, 0]
     found = {
         each.method: _out_of_fold_probabilities(
-            each, cohort, rows, fit.heads[each.method].l2, config, fit.heads[each.method].temperature
+            each, cohort, rows, fit.probes[each.method].l2, config, fit.probes[each.method].temperature
         )
         for each in embedded
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -158,14 +159,27 @@ def render_views(images: Tensor, draws: ViewDraws, library: GaugeLibrary, side_p
 
 
 def _blur(view: Tensor) -> Tensor:
-    weights = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=view.device) / 16
-    across = functional.conv2d(functional.pad(view, (2, 2, 0, 0), mode="replicate"), weights.view(1, 1, 1, 5))
-    return functional.conv2d(functional.pad(across, (0, 0, 2, 2), mode="replicate"), weights.view(1, 1, 5, 1))
+    """Binomial of 5 pixels each way, as sums of shifted images: CPUs are slow at convolutions of one channel."""
+    padded = functional.pad(view, (2, 2, 2, 2), mode="replicate")
+    height, width = view.shape[-2:]
+    x = [padded[..., shift : shift + width] for shift in range(5)]
+    across = x[0] + x[4] + 4 * (x[1] + x[3]) + 6 * x[2]
+    y = [across[..., shift : shift + height, :] for shift in range(5)]
+    return (y[0] + y[4] + 4 * (y[1] + y[3]) + 6 * y[2]) / 256
 
 
 def _coarse(view: Tensor) -> Tensor:
+    """The view at 6 × 6 pixels, interpolated back (by matrix products)."""
     small = functional.adaptive_avg_pool2d(view, 6)
-    return functional.interpolate(small, size=view.shape[-2:], mode="bilinear", align_corners=False)
+    down, across = (_interpolation(size, 6, view.device) for size in view.shape[-2:])
+    return down @ small @ across.T
+
+
+@lru_cache(maxsize=8)
+def _interpolation(size: int, samples: int, device: torch.device) -> Tensor:
+    """The matrix [size, samples] that interpolates linearly between the centres of equal cells."""
+    place = ((torch.arange(size, device=device) + 0.5) * samples / size - 0.5).clamp(0, samples - 1)
+    return (1 - (place[:, None] - torch.arange(samples, device=device)).abs()).clamp_min(0)
 
 
 def _centres(side_px: int, device: torch.device) -> Tensor:
