@@ -33,7 +33,7 @@ from radray.score.config import ScoreConfig
 from radray.score.stage import run_score
 
 METHODS: tuple[MethodName, ...] = ("simclr", "byol", "supcon", "supervised")
-LONGEST_FIRST: tuple[MethodName, ...] = ("supervised", "byol", "simclr", "supcon")
+LONGEST_FIRST: tuple[MethodName, ...] = ("supervised", "simclr", "supcon", "byol")
 """How they are trained; supervised comes with a network for every draw of few labels."""
 
 

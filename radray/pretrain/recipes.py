@@ -65,7 +65,7 @@ def cpu_demo() -> Recipe:
     return Recipe(
         backbone="resnet10",
         side_px=64,
-        epochs=20,
+        epochs=16,
         byol_epochs=10,
         supervised_epochs=60,
         budget_steps=60,

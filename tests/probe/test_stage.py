@@ -20,8 +20,9 @@ from radray.errors import ConfigError
 from radray.images.reading import save_cleaning
 from radray.images.split import assign_splits
 from radray.pretrain.backbone import Backbone
-from radray.pretrain.run import save_run
+from radray.pretrain.run import load_run, save_run
 from radray.probe.config import ProbeConfig
+from radray.probe.logistic import fit_heads
 from radray.probe.stage import run_probe
 from radray.regions import load_regions
 from radray.tables import IMAGES_SCHEMA, row_id
@@ -225,3 +226,36 @@ def test_runs_of_another_size_and_images_without_labels_are_refused(tmp_path: Pa
     write_run(str(tmp_path / "runs" / "simclr"), "simclr", seed=0)
     with pytest.raises(ConfigError, match="fewer than two regions"):
         run_probe(dataclasses.replace(config, regions=str(tmp_path / "classes.json")))
+
+
+def test_the_networks_own_head_is_taken_where_it_explains_validation_better(tmp_path: Path) -> None:
+    truth = write_images(str(tmp_path / "images"))
+    write_run(str(tmp_path / "runs" / "supervised"), "supervised", seed=2, budget="all")
+    run = load_run(str(tmp_path / "runs" / "supervised"))
+    table = storage.read_table(str(tmp_path / "images")).sort_by("uri")
+    pixels = np.stack([np.frombuffer(body, np.uint8).reshape(SIDE, SIDE) for body in table["image"].to_pylist()])
+    features, names = run.backbone.embed(torch.from_numpy(pixels)), load_regions("skeletal14").names
+    known = dict(zip(truth["uri"].to_pylist(), truth["region"].to_pylist(), strict=True))
+    labels = torch.tensor([names.index(known[uri]) for uri in table["uri"].to_pylist()])
+    scale = float(features.std())
+    fitted = fit_heads(features / scale, labels, torch.ones(1, len(labels)), torch.tensor([1e-5]), len(names))
+    head = {"weight": fitted.weight[0] / scale, "bias": fitted.bias[0]}
+    document = {"method": "supervised", "seed": 2, "regions": names, "budget": "all"}
+    save_run(str(tmp_path / "runs" / "supervised"), run.backbone, head, document)
+
+    def probed(l2: float) -> Bundle:
+        url = str(tmp_path / f"probe{l2}")
+        run_probe(
+            ProbeConfig(
+                images=str(tmp_path / "images"), runs=(str(tmp_path / "runs"),), output=url, budgets=("all",), l2=(l2,)
+            )
+        )
+        return Bundle.load(url + "/bundle", device="cpu")
+
+    useless = probed(1e6)
+    assert useless.members[0].own_head
+    found = useless.predict(pixels)
+    assert (found.region == labels.numpy()).mean() > 0.95
+    logits = (features @ head["weight"].T + head["bias"]) / useless.members[0].temperature
+    expected = torch.softmax(logits, dim=1).numpy()
+    np.testing.assert_allclose(found.member_probabilities["supervised"], expected, atol=2e-3)
