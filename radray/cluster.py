@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 
 import ray
 
 from radray import storage
+
+_CONNECTING = threading.Lock()
 
 LOCAL_OBJECT_STORE_BYTES = 1 << 30
 """Object store of a cluster started here: batches pass through it, never an archive."""
@@ -20,8 +23,12 @@ def connect() -> None:
     A cluster started here declares twice as many logical CPUs as there are cores: on two cores the actor pools,
     readers, writers and the checkpoint filter of one plan would otherwise wait for each other for ever.
     """
-    if ray.is_initialized():
-        return
+    with _CONNECTING:
+        if not ray.is_initialized():
+            _connect()
+
+
+def _connect() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if os.environ.get("RAY_ADDRESS"):

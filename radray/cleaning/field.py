@@ -34,6 +34,8 @@ _RIM = 0.12
 _MAX_SPREAD = 0.05
 """Spread of the grey outside a field that is not black; tissue at the border varies more."""
 
+_LEAST_AREA = 0.15
+"""Share of the image that a rectangle known by its edges alone has at least: smaller ones are plates and text boxes."""
 _LEAST_DETAIL = 0.4
 """Share of the image's edges that a field holds at least: outside it nothing was exposed."""
 
@@ -97,7 +99,7 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
                 break
     if found:
         best = min(found, key=lambda candidate: candidate[:2])[2]
-    elif (seen := find_rectangle(levels if _is_noisy(fine, levels) else fine, min_area)) is not None:
+    elif (seen := find_rectangle(levels if _is_noisy(fine, levels) else fine, max(min_area, _LEAST_AREA))) is not None:
         best = ExposedField(polygon=seen[0], kind="rectangle", angle_deg=upright_turn(seen[1]))
     elif beyond.any():
         best = ExposedField(polygon=plate, kind="polygon", angle_deg=0.0)

@@ -80,8 +80,8 @@ def _by_percentiles(values: Float, dataset: Dataset) -> Float:
     bits = integer(dataset, "BitsStored") or 16
     low, high = (float(edge) for edge in np.percentile(values, _PERCENTILES))
     top = float((1 << bits) - 1)
-    unscaled = number(dataset, "RescaleSlope") in (None, 1.0) and values.min() >= 0 and values.max() <= top
-    if bits <= 8 and unscaled and high - low > 64:
+    unscaled = number(dataset, "RescaleSlope") in (None, 1.0) and not items(dataset, "ModalityLUTSequence")
+    if bits <= 8 and unscaled and high - low > 64 and values.min() >= 0:
         low, high = 0.0, top
     if high <= low:
         low, high = float(values.min()), float(values.max())

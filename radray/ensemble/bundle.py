@@ -42,7 +42,7 @@ class Member:
     """Float32[classes, d], of the linear head."""
     bias: Tensor
     """Float32[classes]; very low for regions without training images."""
-    own_head: bool = False
+    own_head: bool
     """Whether the head is the network's own, on features as they are, and not a probe on standardised ones."""
     bank: Tensor
     """Float32[m, d], standardised training features of length 1."""

@@ -15,7 +15,8 @@ preparing a short list for a radiologist to confirm. Input: a cleaned radiograph
 Classes: {regions}.
 
 ## How it was made
-radray {version}. Members: {members}. Each is a frozen backbone with a linear head on the training split's labels;
+radray {version}. Members: {members}. Each is a frozen backbone with a linear head fitted to the training split's
+labels, or ("own head") the head it was trained with, whichever explained the validation labels better;
 temperatures and weights were fitted on the validation split. Patients never stand on two sides of a split.
 
 {data}
@@ -48,7 +49,8 @@ def write_card(document: dict[str, Any]) -> str:
         regions=", ".join(f"{each['title']} ({each['snomed_code']})" for each in document["regions"]["regions"]),
         version=document["radray_version"],
         members=", ".join(
-            f"{each['method']} ({each['backbone']}, weight {each['share']:.2f})" for each in document["members"]
+            f"{each['method']} ({each['backbone']}, weight {each['share']:.2f}{', own head' * each['own_head']})"
+            for each in document["members"]
         ),
         data=_data(facts),
         figures=_figures(facts.get("metrics", {})),

@@ -123,9 +123,9 @@ def _path(
 def _mix(
     studies: list[list[tuple[str, str, str]]], share: float, rng: np.random.Generator
 ) -> list[list[tuple[str, str, str]]]:
-    """Join studies two by two until `share` of those left show two regions."""
+    """Join studies two by two until `share` of those left are of two (a few of them of one region all the same)."""
     order = [studies[i] for i in rng.permutation(len(studies))]
-    joined = round(len(studies) * share / (1 + share))
+    joined = min(len(studies) // 2, round(len(studies) * share / (1 + share)))
     return [order[2 * i] + order[2 * i + 1] for i in range(joined)] + order[2 * joined :]
 
 

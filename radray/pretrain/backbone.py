@@ -20,8 +20,8 @@ from radray.errors import ConfigError
 class SmallResNet(nn.Module):
     """ResNet-10 for small images and slow machines: a narrow network that spends its time where CPUs are fast.
 
-    He et al., Deep Residual Learning for Image Recognition, arXiv 1512.03385, with one basic block at a quarter and an
-    eighth, two at a sixteenth. Pixels go two by two into channels, for a convolution of one channel is slow.
+    He et al., Deep Residual Learning for Image Recognition, arXiv 1512.03385, with two basic blocks at a quarter of the
+    side, one at an eighth, one at a sixteenth. Pixels go two by two into channels, for a convolution of one is slow.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,8 @@ class SmallResNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float[batch, 1, side, side] (side even) to Float[batch, 256]."""
+        """Float[batch, 1, side, side] to Float[batch, 256]."""
+        images = functional.pad(images, (0, images.shape[-1] % 2, 0, images.shape[-2] % 2))
         return torch.flatten(functional.adaptive_avg_pool2d(self.stages(self.stem(images)), 1), 1)
 
 

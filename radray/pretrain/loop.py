@@ -150,19 +150,21 @@ def train(
     gauges = synthetic_gauges(data.images.shape[-1], seed=seed).to(device)
     labels = torch.from_numpy(data.labels)
     half = bfloat16_pays(device)
-    mates = StudyMates(data.studies) if data.studies is not None and method.takes_mates else None
+    mates = StudyMates(data.studies) if data.studies is not None and method.takes_mates and recipe.study_mates else None
     started = logged_at = saved_at = time.monotonic()
     network.train()
     for step in range(done, steps):
-        everyone = batch_indices(samples, seed, step * batch, batch)
-        index = everyone[rank * share : (rank + 1) * share]
-        views = []
+        index = batch_indices(samples, seed, step * batch, batch, rank, world)
+        pixels = _pixels(data, index, device)
+        shown, views = index, []
         for view in range(method.views):
             if view == 1 and mates is not None:
-                shown = mates.draw(everyone, recipe.study_mates, (seed, step))[rank * share : (rank + 1) * share]
-            else:
-                shown = index
-            pixels = torch.from_numpy(np.ascontiguousarray(data.images[shown])).to(device)
+                # Drawn for the global batch, so that the number of ranks changes nothing.
+                everyone = mates.draw(
+                    batch_indices(samples, seed, step * batch, batch), recipe.study_mates, (seed, step)
+                )
+                shown = everyone[rank * share : (rank + 1) * share]
+                pixels = _pixels(data, shown, device)
             draws = draw_views(recipe.views, batch, len(gauges.grey), (seed, step, view))
             slice_ = draws.rows(rank * share, (rank + 1) * share)
             views.append(
@@ -175,7 +177,8 @@ def train(
             loss: Tensor = network(views, labels[index].to(device), step / steps)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise DivergedError(f"{title}: the loss is {value} at step {step}; images: {[data.uris[i] for i in index]}")
+            seen = sorted({data.uris[number] for number in (*index, *shown)})
+            raise DivergedError(f"{title}: the loss is {value} at step {step}; images: {seen}")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(method.parameters(), recipe.clip_norm)
@@ -201,6 +204,10 @@ def train(
             save({"step": step + 1, "method": method.state_dict(), "optimiser": optimiser.state_dict()})
             saved_at = time.monotonic()
     return method
+
+
+def _pixels(data: TrainingSet, index: NDArray[np.int64], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(data.images[index])).to(device)
 
 
 def _restore(method: Method, optimiser: torch.optim.Optimizer, state: State | None) -> int:

@@ -41,6 +41,10 @@ def batch_indices(
     return np.concatenate([permutation(samples, seed, int(e))[offsets[epochs == e]] for e in np.unique(epochs)])
 
 
+_MATES = 1
+"""Keeps the draws of mates apart from the permutations of the same seed."""
+
+
 class StudyMates:
     """For every image the images of its study: other views of, mostly, the same region.
 
@@ -71,7 +75,7 @@ class StudyMates:
         Returns:
             Int64[batch].
         """
-        chance = np.random.default_rng(seed).random((2, len(index)))
+        chance = np.random.default_rng((*seed, _MATES)).random((2, len(index)))
         first, others = self._first[index], self._count[index] - 1
         own = self._place[index] - first
         offset = np.minimum((chance[1] * others).astype(np.int64), others - 1)

@@ -38,11 +38,11 @@ class Recipe:
     """Largest norm of the gradient."""
     temperature: float = 0.2
     """Of SimCLR's and SupCon's softmax."""
-    byol_momentum: float = 0.99
+    byol_momentum: float = 0.98
     """BYOL's target network at the start; lower for runs of few steps."""
-    label_smoothing: float = 0.1
+    label_smoothing: float = 0.0
     """Of the supervised baseline's cross-entropy."""
-    study_mates: float = 0.5
+    study_mates: float = 0.0
     """simclr and byol: probability that the second view comes from another image of the same study."""
     views: ViewConfig = field(default_factory=pretraining_views)
     """How strongly a view differs from its image."""
@@ -72,6 +72,8 @@ def cpu_demo() -> Recipe:
         batch_size=64,
         learning_rate=3e-3,
         byol_momentum=0.9,
+        label_smoothing=0.1,
+        study_mates=0.5,
         views=ViewConfig(
             brightness=0.3,
             contrast=0.4,

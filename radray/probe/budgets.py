@@ -4,7 +4,7 @@ A budget holds for everything that learns: the training labels, and the validati
 temperatures and weights. A method that needs no labels has seen all images of the training split, and its head may
 learn from all of them too, with the few labels spread over them (`spreading.py`). A method whose backbone was trained
 on all labels has no few-label figure from that run; it takes part with the runs that were trained under the same
-budget, where there are any, and sees the labelled images only.
+budget, where there are any, and its head sees the labelled images only (features are standardised by all images).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
 from radray.probe.heads import Embedded, FittedHead, better, embed_run, fit_best, own_head
 from radray.probe.members import fit_mixture
-from radray.probe.spreading import similarity_graph, spread_labels
+from radray.probe.spreading import LARGEST, NEIGHBOURS, similarity_graph, spread_labels
 
 BudgetKey = tuple[str, str, int]
 """Method, budget, seed."""
@@ -47,7 +47,11 @@ def fit_budgets(
         Method (`ensemble` last), budget, seed, and Float32[n, classes] probabilities.
     """
     pool = cohort.rows(TRAIN, labelled=False)
-    graphs = {each.method: similarity_graph(each.features[pool]) for each in embedded if not each.saw_labels}
+    graphs: dict[str, csr_matrix | None] = {}
+    for each in embedded:
+        if not each.saw_labels and set(config.budgets) != {"all"}:
+            fits = NEIGHBOURS < len(pool) <= LARGEST
+            graphs[each.method] = similarity_graph(each.features[pool]) if fits else None
     for budget in config.budgets:
         for seed in range(config.seeds if budget != "all" else 0):
             heads: dict[str, FittedHead] = {}
@@ -72,14 +76,18 @@ def _fit(each: Embedded, cohort: Cohort, budget: str, seed: int, config: ProbeCo
 
 
 def _fit_spread(
-    each: Embedded, graph: csr_matrix, cohort: Cohort, budget: str, seed: int, config: ProbeConfig
+    each: Embedded, graph: csr_matrix | None, cohort: Cohort, budget: str, seed: int, config: ProbeConfig
 ) -> FittedHead:
     """A head on the whole training split with spread labels, or on the few images: what explains validation better."""
+    few = _fit(each, cohort, budget, seed, config)
+    if graph is None:
+        return few
     pool, known = cohort.rows(TRAIN, labelled=False), cohort.budget_rows(TRAIN, budget, seed)
     labels = cohort.labels.clone()
     labels[pool] = spread_labels(graph, cohort.labels[pool], torch.searchsorted(pool, known))
-    spread = _fit_on(pool, labels, each, cohort.budget_rows(VALIDATION, budget, seed), cohort, config)
-    return min(spread, _fit(each, cohort, budget, seed, config), key=lambda head: head.validation_error)
+    reached = pool[labels[pool] >= 0]
+    spread = _fit_on(reached, labels, each, cohort.budget_rows(VALIDATION, budget, seed), cohort, config)
+    return min(spread, few, key=lambda head: head.validation_error)
 
 
 def _fit_on(

@@ -22,6 +22,9 @@ NEIGHBOURS = 5
 ALPHA = 0.98
 """Share of its label that an image takes from its neighbours in one round."""
 ROUNDS = 300
+"""Most rounds of spreading."""
+LARGEST = 50_000
+"""Images of the largest pool that labels are spread over: neighbours are sought among all pairs."""
 
 
 def similarity_graph(features: Tensor) -> sparse.csr_matrix:
@@ -57,16 +60,16 @@ def spread_labels(graph: sparse.csr_matrix, labels: Tensor, known: Tensor) -> Te
         known: Indices of the images whose label may be used, at least one.
 
     Returns:
-        Int64[n]; the given label at `known`.
+        Int64[n]; the given label at `known`, −1 for images that no label reaches.
     """
     given = np.full(len(labels), -1)
     given[known.numpy()] = labels[known].numpy()
     model = LabelSpreading(kernel=lambda *_: graph, alpha=ALPHA, max_iter=ROUNDS)
     with warnings.catch_warnings():
-        # An image that no label reaches has no distribution; it gets the first class, in few images of large pools.
-        warnings.simplefilter("ignore", RuntimeWarning)
+        # After so many rounds the largest share no longer changes hands; its size still may.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(np.zeros((len(labels), 1), np.float32), given)
-    spread = torch.from_numpy(model.transduction_.astype(np.int64))
+    reached = model.label_distributions_.sum(axis=1) > 0
+    spread = torch.from_numpy(np.where(reached, model.transduction_, -1).astype(np.int64))
     spread[known] = labels[known]
     return spread

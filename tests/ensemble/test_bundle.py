@@ -34,6 +34,7 @@ def member(method: str, seed: int, classes: int) -> Member:
         bank=torch.nn.functional.normalize(torch.randn(50, dimension), dim=1),
         distances=torch.linspace(0.5, 1.0, 20),
         temperature=1.3,
+        own_head=False,
         share=0.5,
         run_digest=f"run{seed}",
     )

@@ -268,3 +268,14 @@ def test_a_fixture_sized_export_is_quick(tmp_path):
     started = time.process_time()
     write_phantom(PhantomConfig(output=str(tmp_path / "a"), images=60, side_px=256))
     assert (time.process_time() - started) / 60 < 0.1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_some_studies_show_two_regions(share: float) -> None:
+    plan = plan_archive(PhantomConfig(output="unused", images=403, mixed_studies=share, out_of_domain=0.0, broken=0.0))
+    assert len(plan) == 403
+    regions: dict[int, set[str]] = {}
+    for planned in plan:
+        regions.setdefault(planned.study, set()).add(planned.region)
+    mixed = sum(len(names) > 1 for names in regions.values()) / len(regions)
+    assert share * 0.6 <= mixed <= share

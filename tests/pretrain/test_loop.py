@@ -29,7 +29,13 @@ def data() -> TrainingSet:
         place = rng.integers(8, 20)
         bar = (slice(place, place + 5), slice(2, 30))
         image[bar if label else bar[::-1]] += 150
-    return TrainingSet(images=images, labels=labels, uris=[f"/{i}" for i in range(64)], regions=("across", "along"))
+    return TrainingSet(
+        images=images,
+        labels=labels,
+        uris=[f"/{i}" for i in range(64)],
+        regions=("across", "along"),
+        studies=np.arange(64) // 3,
+    )
 
 
 def run(name: str, data: TrainingSet, steps: int, recipe: Recipe = RECIPE, state: State | None = None, **more: object):

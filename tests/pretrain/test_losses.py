@@ -153,3 +153,13 @@ def test_two_ranks_equal_the_joined_batch(tmp_path: Path) -> None:
         joined.backward()
         assert torch.allclose(loss, joined.detach(), atol=1e-5), name
         assert torch.allclose(gradient, method.backbone.layer.weight.grad, atol=1e-5), name  # type: ignore[union-attr, arg-type]
+
+
+def test_label_smoothing_shares_weight_and_ignores_images_without_label() -> None:
+    method = Supervised(Backbone("resnet10", 32), 3, smoothing=0.3).eval()
+    views, labels = [torch.rand(4, 1, 32, 32)], torch.tensor([0, 2, UNLABELLED, 1])
+    with torch.no_grad():
+        log_p = torch.log_softmax(method.classifier(method.backbone(views[0])), dim=1)
+        wanted = 0.7 * torch.nn.functional.one_hot(labels.clamp_min(0), 3) + 0.1
+        expected = -(wanted * log_p).sum(dim=1)[labels >= 0].mean()
+        assert torch.allclose(method(views, labels, 0.0), expected, atol=1e-5)

@@ -45,3 +45,10 @@ def test_known_labels_stay() -> None:
     wrong = moon.clone()
     wrong[0] = 1 - moon[0]
     assert torch.equal(spread_labels(similarity_graph(_wide(points)), wrong, known)[known], wrong[known])
+
+
+def test_images_that_no_label_reaches_get_none() -> None:
+    near, far = torch.randn(30, 8) * 0.01 + torch.eye(8)[0], torch.randn(30, 8) * 0.01 + torch.eye(8)[3]
+    spread = spread_labels(similarity_graph(torch.cat([near, far])), torch.full((60,), 4), torch.tensor([2]))
+    assert (spread[:30] == 4).all()
+    assert (spread[30:] == -1).all()

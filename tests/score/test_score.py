@@ -65,6 +65,7 @@ def write_bundle(url: str, seed: int = 0) -> Bundle:
         bank=torch.nn.functional.normalize(torch.randn(20, dimension), dim=1),
         distances=torch.linspace(0, 1, 20),
         temperature=1.0,
+        own_head=False,
         share=1.0,
         run_digest="run",
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from radray.views.augment import draw_views, render_views
+from radray.views.augment import _blur, _coarse, draw_views, render_views
 from radray.views.config import ViewConfig, pretraining_views, probing_views
 from radray.views.gauge import paste_gauges, synthetic_gauges
 
@@ -129,3 +129,14 @@ def test_gauges_match_a_slow_twin() -> None:
             window += alpha * (library.grey[chosen[number, slot]] - window)
         assert torch.allclose(fast[number], slow, atol=1e-6)
     assert torch.equal(fast[3], images[3])
+
+
+def test_blur_and_coarse_grey_match_torchs_own(images: torch.Tensor) -> None:
+    view = images[:, None].float() / 255
+    weights = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0])
+    kernel = torch.outer(weights, weights)[None, None] / 256
+    blurred = torch.nn.functional.conv2d(torch.nn.functional.pad(view, (2, 2, 2, 2), mode="replicate"), kernel)
+    assert torch.allclose(_blur(view), blurred, atol=1e-5)
+    small = torch.nn.functional.adaptive_avg_pool2d(view, 6)
+    coarse = torch.nn.functional.interpolate(small, size=view.shape[-2:], mode="bilinear", align_corners=False)
+    assert torch.allclose(_coarse(view), coarse, atol=1e-5)
