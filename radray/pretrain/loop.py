@@ -76,7 +76,8 @@ def total_steps(recipe: Recipe, samples: int, method: str, few_labels: bool) -> 
     """Optimiser steps of a run: whole epochs over the samples, or the recipe's fixed number for few labels."""
     if few_labels and method == "supervised":
         return recipe.budget_steps
-    epochs = {"supervised": recipe.supervised_epochs, "byol": recipe.byol_epochs}.get(method, recipe.epochs)
+    own = {"supervised": recipe.supervised_epochs, "byol": recipe.byol_epochs, "supcon": recipe.supcon_epochs}
+    epochs = own.get(method, recipe.epochs)
     return max(1, math.ceil(epochs * samples / recipe.batch_size))
 
 

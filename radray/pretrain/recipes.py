@@ -19,7 +19,9 @@ class Recipe:
     side_px: int
     """Side of the views, pixels."""
     epochs: float
-    """Passes over the training images, for SimCLR and SupCon."""
+    """Passes over the training images, for SimCLR."""
+    supcon_epochs: float
+    """Passes for SupCon, which labels guide."""
     byol_epochs: float
     """Passes for BYOL, whose steps cost a third more."""
     supervised_epochs: float
@@ -53,7 +55,7 @@ class Recipe:
         """A copy with those of `given` that are not None."""
         chosen = {name: value for name, value in given.items() if value is not None}
         if "epochs" in chosen:
-            chosen["supervised_epochs"] = chosen["byol_epochs"] = chosen["epochs"]
+            chosen |= dict.fromkeys(("supcon_epochs", "byol_epochs", "supervised_epochs"), chosen["epochs"])
         return dataclasses.replace(self, **chosen)
 
 
@@ -65,10 +67,11 @@ def cpu_demo() -> Recipe:
     return Recipe(
         backbone="resnet10",
         side_px=64,
-        epochs=16,
-        byol_epochs=10,
-        supervised_epochs=60,
-        budget_steps=60,
+        epochs=25,
+        supcon_epochs=10,
+        byol_epochs=8,
+        supervised_epochs=50,
+        budget_steps=100,
         batch_size=64,
         learning_rate=3e-3,
         byol_momentum=0.9,
@@ -95,7 +98,7 @@ def cpu_demo() -> Recipe:
 def cpu_small() -> Recipe:
     """96 px, ResNet-10: about ten minutes a method for 3,000 images on one core."""
     return dataclasses.replace(
-        cpu_demo(), side_px=96, epochs=12, byol_epochs=8, supervised_epochs=25, budget_steps=200, byol_momentum=0.95
+        cpu_demo(), side_px=96, epochs=12, supcon_epochs=12, byol_epochs=8, supervised_epochs=25, byol_momentum=0.95
     )
 
 
@@ -105,6 +108,7 @@ def gpu_paper() -> Recipe:
         backbone="resnet50",
         side_px=224,
         epochs=200,
+        supcon_epochs=200,
         byol_epochs=200,
         supervised_epochs=100,
         budget_steps=2000,
