@@ -102,7 +102,10 @@ def load_run(url: str) -> Run:
     if digest.hexdigest() != document["digest"]:
         raise ConfigError(f"{url}: the weights do not match run.json's digest; the run is damaged, train it again")
     backbone = Backbone(document["backbone"], document["side_px"])
-    backbone.load_state_dict(load(weights))
+    try:
+        backbone.load_state_dict(load(weights))
+    except RuntimeError as error:
+        raise ConfigError(f"{url}: its {backbone.name} is not this version's; train again with this version") from error
     backbone.eval().to(memory_format=torch.channels_last)
     return Run(
         url=url,

@@ -120,3 +120,11 @@ def test_a_run_folder_comes_back_and_tells_damage(tmp_path: Path) -> None:
     (tmp_path / "backbone.safetensors").write_bytes(weights)
     with pytest.raises(ConfigError, match="damaged"):
         load_run(str(tmp_path))
+
+
+def test_a_run_of_another_architecture_is_refused_in_one_line(tmp_path: Path) -> None:
+    backbone = build_method("simclr", RECIPE, 2, seed=0).backbone
+    backbone.network.stem[1] = torch.nn.Conv2d(1, 32, 3)  # type: ignore[operator]
+    save_run(str(tmp_path), backbone, None, {"method": "simclr", "seed": 0, "regions": [], "budget": "none"})
+    with pytest.raises(ConfigError, match="train again"):
+        load_run(str(tmp_path))
