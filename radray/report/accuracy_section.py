@@ -87,7 +87,8 @@ def _budgets(sources: Sources, table: pa.Table) -> Block:
         name="label_budgets",
         title="Accuracy over labels",
         text="How many labels each method needs; mean over draws of the labels, band: one standard deviation. "
-        "The supervised baseline is dashed.",
+        "The supervised baseline is dashed and sees the labelled images only. Methods that need no labels may learn "
+        "their head from these labels spread over the unlabelled training images too.",
         png=draw_budget_curves(curves),
         rows=curves,
     )
