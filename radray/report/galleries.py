@@ -69,7 +69,8 @@ def _words(row: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, str]:
     label = titles.get(row["label"], row["label"]) if row["label"] else "no label"
     if row["issue"] == "label_error":
         suggested = titles.get(row["suggested"], row["suggested"])
-        return {"title": f"{label} → {suggested}", "below": f"wrong with {100 * row['score']:.0f} %"}
+        arrow = " → " if len(label) + len(suggested) < 20 else "\n→ "
+        return {"title": f"{label}{arrow}{suggested}", "below": f"wrong with {100 * row['score']:.0f} %"}
     if row["issue"] == "out_of_domain":
         distance = json.loads(row["evidence"])["ood_score"]
         return {"title": label, "below": f"farther out than {100 * distance:.1f} %"}
