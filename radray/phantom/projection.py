@@ -61,7 +61,8 @@ def add_part(total: Image, part: Part, mm_per_px: float, *, strongest: bool = Fa
         slice(max(0, -y0), max(0, -y0) + min(y1, rows) - max(y0, 0)),
         slice(max(0, -x0), max(0, -x0) + min(x1, columns) - max(x0, 0)),
     )
-    distance = distance[inner] * np.float32(mm_per_px)
+    # A mask without an outside has no finite distances.
+    distance = np.minimum(distance[inner], np.float32(1e6)) * np.float32(mm_per_px)
     length = _chord(distance, part.rim, part.depth)
     if part.cortex > 0 and part.hollow > 0:
         core = _chord(
