@@ -60,7 +60,7 @@ class Recipe:
 
 
 def cpu_demo() -> Recipe:
-    """64 px, ResNet-10: about a minute a method for 1,000 images on one core.
+    """64 px, ResNet-10: one to four minutes a method for 1,000 images on one core.
 
     The views are milder than the default ones: a few hundred steps are too few to learn from those.
     """
@@ -96,7 +96,7 @@ def cpu_demo() -> Recipe:
 
 
 def cpu_small() -> Recipe:
-    """96 px, ResNet-10: about ten minutes a method for 3,000 images on one core."""
+    """96 px, ResNet-10: about ten minutes a method for 3,000 images on one of two busy cores."""
     return dataclasses.replace(
         cpu_demo(), side_px=96, epochs=12, supcon_epochs=12, byol_epochs=8, supervised_epochs=25, byol_momentum=0.95
     )
