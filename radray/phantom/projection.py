@@ -62,11 +62,11 @@ def add_part(total: Image, part: Part, mm_per_px: float, *, strongest: bool = Fa
         slice(max(0, -x0), max(0, -x0) + min(x1, columns) - max(x0, 0)),
     )
     # A mask without an outside has no finite distances.
-    distance = np.minimum(distance[inner], np.float32(1e6)) * np.float32(mm_per_px)
-    length = _chord(distance, part.rim, part.depth)
+    reached: Image = np.asarray(np.minimum(distance[inner], 1e6) * np.float32(mm_per_px), dtype=np.float32)
+    length = _chord(reached, part.rim, part.depth)
     if part.cortex > 0 and part.hollow > 0:
         core = _chord(
-            np.maximum(distance - np.float32(part.cortex), np.float32(0)),
+            np.maximum(reached - np.float32(part.cortex), np.float32(0)),
             max(part.rim - part.cortex, 0.5),
             max(part.depth - 2 * part.cortex, 0.0),
         )
