@@ -82,8 +82,10 @@ def fit_full(cohort: Cohort, embedded: Sequence[Embedded], config: ProbeConfig) 
     training, left_out = rows[~wrong], rows[wrong]
     noise = len(left_out) / len(rows)
     probes = {each.method: fit(each, training, noise) for each in embedded}
-    own = {each.method: own_head(each, cohort.names, cohort.labels, validation, noise) for each in embedded}
-    heads = {method: better(probe, own[method]) for method, probe in probes.items()}
+    heads = {
+        each.method: better(probes[each.method], own_head(each, cohort.names, cohort.labels, validation, noise))
+        for each in embedded
+    }
     return FullFit(
         probes=probes,
         heads=heads,

@@ -6,6 +6,8 @@ from radray.cleaning import CleaningConfig, clean, find_exposed_field
 from radray.cleaning.field import upright_turn
 from radray.cleaning.plate import clip_half_plane, find_plate
 
+from .conftest import overlap
+
 
 def collimate(image, polygon, outside, rim):
     mask = np.zeros(image.shape, np.uint8)
@@ -18,16 +20,6 @@ def collimate(image, polygon, outside, rim):
 
 def rectangle(columns, rows, width, height, tilt):
     return cv2.boxPoints(((columns / 2 + 5, rows / 2 - 3), (width, height), tilt)).astype(np.float32)
-
-
-def overlap(first, second, shape):
-    """Intersection over union by counting pixels one by one: the slow way."""
-    masks = []
-    for polygon in (first, second):
-        mask = np.zeros(shape, np.uint8)
-        cv2.fillPoly(mask, [np.round(np.asarray(polygon) * 16 - 8).astype(np.int32)], 1, shift=4)
-        masks.append(mask)
-    return np.logical_and(*masks).sum() / np.logical_or(*masks).sum()
 
 
 @pytest.mark.parametrize("outside", [0.0, 0.03, 1.0])

@@ -6,6 +6,8 @@ from radray.cleaning import find_exposed_field
 from radray.cleaning.field import upright_turn
 from radray.cleaning.lines import find_rectangle
 
+from .conftest import overlap
+
 
 def shadow(image, polygon, rim, seed=0):
     """Collimate to a grey, noisy shadow through which the anatomy shines faintly."""
@@ -18,16 +20,6 @@ def shadow(image, polygon, rim, seed=0):
     if rim:
         cv2.polylines(out, [np.round(polygon).astype(np.int32)], True, 1.0, 2)
     return np.clip(out, 0, 1)
-
-
-def overlap(first, second, shape):
-    """Intersection over union by counting pixels."""
-    masks = []
-    for polygon in (first, second):
-        mask = np.zeros(shape, np.uint8)
-        cv2.fillPoly(mask, [np.round(np.asarray(polygon) * 16 - 8).astype(np.int32)], 1, shift=4)
-        masks.append(mask)
-    return np.logical_and(*masks).sum() / np.logical_or(*masks).sum()
 
 
 @pytest.mark.parametrize("rim", [False, True])
