@@ -18,11 +18,13 @@ help: ## list the targets
 setup: $(STAMP) ## create or update .venv with the pinned dependencies
 
 # uv, not pip, installs torch: uv takes the registry's default build, which torchvision needs and which runs without a GPU.
+# Bytecode is compiled at once: every process of a Ray cluster imports torch, and where Python writes no bytecode itself
+# (PYTHONDONTWRITEBYTECODE, read-only images) each would compile it anew, fifteen seconds a time.
 $(STAMP): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "radray needs Python 3.11 or 3.12 on the PATH; or set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as dataset
+import pyarrow.parquet as parquet
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
@@ -102,10 +103,14 @@ class Pass:
     """Share of a GPU for each worker."""
     max_workers: int | None = None
     """Upper bound of the actor pool; None for half the cluster's logical CPUs."""
+    redo: tuple[str, str] | None = None
+    """(column, value): rows of the output that were judged against others, made again when any row is taken away."""
 
 
 def run(step: Pass) -> int:
     """Run `step`; return the number of rows of the source.
+
+    Rows that an earlier run made of objects which the source no longer holds are taken away first.
 
     Raises:
         ConfigError: The output folder holds rows made under another key.
@@ -116,6 +121,7 @@ def run(step: Pass) -> int:
     cluster.connect()
     expected = _expected_ids(step)
     checkpoint = storage.join(output.path, "_checkpoint", step.key)
+    _drop_stale(step, expected)
     done = np.isin(committed_ids(checkpoint, output.arrow), expected).sum()
     if done < len(expected):
         if done:
@@ -155,6 +161,38 @@ def _expected_ids(step: Pass) -> np.ndarray[Any, np.dtype[np.int64]]:
     where = None if step.where is None else pc.field(step.where[0]) == step.where[1]
     ids = storage.read_table(step.source, columns=[ID_COLUMN], filter=where)
     return np.sort(ids.column(ID_COLUMN).to_numpy())
+
+
+def _drop_stale(step: Pass, expected: np.ndarray[Any, np.dtype[np.int64]]) -> None:
+    """Take rows out of the checkpoint and out of the output whose ids are not expected.
+
+    The checkpoint comes first: a run killed in between finds the rows again, and a row without a checkpoint is stale
+    or made again, never kept twice.
+    """
+    rows = storage.list_files(step.output, ".parquet")
+    commits = storage.list_files(storage.join(step.output, "_checkpoint", step.key), ".parquet")
+    columns = [ID_COLUMN] if step.redo is None else [ID_COLUMN, step.redo[0]]
+    held = [_read_columns(file, columns) for file in rows]
+    ids = [table[ID_COLUMN].to_numpy() for table in held]
+    committed = [_read_columns(file, [ID_COLUMN])[ID_COLUMN].to_numpy() for file in commits]
+    stale = np.setdiff1d(np.concatenate([*ids, *committed, np.empty(0, np.int64)]), expected)
+    if not len(stale):
+        return
+    if step.redo is not None:
+        judged = [table.filter(pc.equal(table[step.redo[0]], step.redo[1]))[ID_COLUMN].to_numpy() for table in held]
+        stale = np.unique(np.concatenate([stale, *judged]))
+    print(f"{step.title}: {len(stale):,} rows of objects that are gone or have changed are taken away", file=sys.stderr)
+    for file, own in zip([*commits, *rows], [*committed, *ids], strict=True):
+        keep = ~np.isin(own, stale)
+        if not keep.any():
+            storage.remove(file)
+        elif not keep.all():
+            storage.write_table(file, _read_columns(file, None).filter(pa.array(keep)))
+
+
+def _read_columns(file: str, columns: list[str] | None) -> pa.Table:
+    place = storage.locate(file)
+    return parquet.read_table(place.path, filesystem=place.arrow, columns=columns)
 
 
 def _stream(step: Pass, source: storage.Location, output: storage.Location, total: int, done: int) -> None:

@@ -1,7 +1,8 @@
 """The schemas of the tables between stages. `uri` is the key everywhere: the object's URL, unique by construction.
 
-Every row also carries `row_id`, a signed 64-bit hash of `uri` (first 8 bytes of its BLAKE2b digest): the id that
-Ray's checkpoint filters on, small enough that a shard of a million objects costs 8 MB.
+Every row also carries `row_id`, a signed 64-bit hash of `uri` and `etag` (first 8 bytes of their BLAKE2b digest): the
+id that Ray's checkpoint filters on, small enough that a shard of a million objects costs 8 MB. An object that changes
+is another row.
 """
 
 from __future__ import annotations
@@ -64,8 +65,11 @@ OUTCOME = [
 ]
 """What became of the object: `radray.errors.Status`, `radray.errors.Reason` or null, and a message without identity."""
 
-INDEX_SCHEMA = pa.schema(FACTS + OUTCOME)
-"""`index/`: one row an object of the archive."""
+KEY = pa.field("key", pa.string())
+"""What every table beyond the index calls an object: its URL, or a keyed hash of it (`--key hash`)."""
+
+INDEX_SCHEMA = pa.schema([KEY, *FACTS, *OUTCOME])
+"""`index/`: one row an object of the archive. It alone holds both `uri` and `key`."""
 
 IMAGES_SCHEMA = pa.schema(
     [
@@ -89,9 +93,12 @@ validation or test.
 """
 
 
-def row_id(uri: str) -> int:
-    """The signed 64-bit key of an object's URL (BLAKE2b, first 8 bytes, big endian)."""
-    return int.from_bytes(hashlib.blake2b(uri.encode(), digest_size=8).digest(), "big", signed=True)
+def row_id(uri: str, etag: str = "") -> int:
+    """The signed 64-bit key of one version of an object (BLAKE2b of URL and ETag, first 8 bytes, big endian)."""
+    text = f"{uri}\0{etag}" if etag else uri
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big", signed=True
+    )
 
 
 def predictions_schema(classes: int) -> pa.Schema:

@@ -1,18 +1,23 @@
-"""Bytes of one object, whole or a range, with a few attempts."""
+"""Bytes of one object, whole or a range, with a few attempts. Members of zip files and gzip files read as others do."""
 
 from __future__ import annotations
 
 import time
+import zipfile
+import zlib
 
 from radray import storage
+from radray.archive.members import read_member, split_member
 from radray.errors import ObjectError, Reason
 
 MAX_OBJECT_BYTES = 1 << 30
 """Largest object that is fetched (1 GiB)."""
 _PAUSES_S = (0.2, 1.0, 3.0)
 """Waits between the attempts, in seconds."""
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, zipfile.BadZipFile, zlib.error)
 """Errors that another attempt does not mend."""
+_GZIP_PART = 1 << 16
+"""Bytes of a gzip file read first; then four times as many each time."""
 
 
 def fetch(uri: str, *, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
@@ -29,6 +34,12 @@ def fetch(uri: str, *, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
 
 def fetch_range(uri: str, start: int, length: int) -> bytes:
     """Bytes `start` to `start + length`, fewer where the object ends before.
+
+    Args:
+        uri: Of the object; of a member of a zip file (`archive.zip::path`); or of a gzip file (`.gz`), whose
+            unpacked bytes count.
+        start: First byte.
+        length: Number of bytes.
 
     Raises:
         ObjectError: FETCH_FAILED after the last attempt.
@@ -50,12 +61,41 @@ def fetch_range(uri: str, start: int, length: int) -> bytes:
 
 
 def _read(uri: str, start: int, length: int) -> bytes:
+    if member := split_member(uri):
+        return read_member(*member, start, length)
+    if uri[-3:].lower() == ".gz":
+        return _read_gzip(uri, start, length)
+    return _read_plain(uri, start, length)
+
+
+def _read_plain(uri: str, start: int, length: int) -> bytes:
     if "://" not in uri:
         with open(uri, "rb") as stream:
             stream.seek(start)
             return stream.read(length)
     place = storage.locate(uri)
     return bytes(place.fs.cat_file(place.path, start=start, end=start + length))
+
+
+def _read_gzip(uri: str, start: int, length: int) -> bytes:
+    """Unpack no further than asked; a file that only bears the name is read as it is."""
+    stream, found, place, ask = zlib.decompressobj(16 + zlib.MAX_WBITS), bytearray(), 0, _GZIP_PART
+    while len(found) < start + length and not stream.eof:
+        try:
+            part = _read_plain(uri, place, ask)
+        except Exception as error:
+            if not _is_beyond_end(error):
+                raise
+            part = b""
+        if place == 0 and part[:2] != b"\x1f\x8b":
+            return _read_plain(uri, start, length)
+        if not part:
+            break
+        place, ask = place + len(part), 4 * ask
+        found += stream.decompress(part, start + length - len(found))
+        while stream.unconsumed_tail and len(found) < start + length:
+            found += stream.decompress(stream.unconsumed_tail, start + length - len(found))
+    return bytes(found[start:])
 
 
 def _is_beyond_end(error: Exception) -> bool:

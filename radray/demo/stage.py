@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +22,7 @@ from radray.index.stage import run_index
 from radray.phantom.config import PhantomConfig
 from radray.phantom.export import write_phantom
 from radray.pretrain.config import MethodName, PretrainConfig
-from radray.pretrain.stage import run_pretrain
+from radray.pretrain.stage import run_all
 from radray.probe.config import ProbeConfig
 from radray.probe.stage import run_probe
 from radray.relabel.config import RelabelConfig
@@ -33,8 +33,11 @@ from radray.score.config import ScoreConfig
 from radray.score.stage import run_score
 
 METHODS: tuple[MethodName, ...] = ("simclr", "byol", "supcon", "supervised")
-LONGEST_FIRST: tuple[MethodName, ...] = ("supervised", "simclr", "supcon", "byol")
-"""How they are trained; supervised comes with a network for every draw of few labels."""
+LANES: tuple[tuple[MethodName, ...], ...] = (("supervised",), ("simclr", "supcon", "byol"))
+"""Trained side by side, each by one process with one thread: that is faster on two cores than one with two threads.
+
+Supervised comes with a network for every draw of few labels and takes as long as the other three.
+"""
 
 
 def run_demo(config: DemoConfig) -> dict[str, Any]:
@@ -128,32 +131,24 @@ def _demo_key() -> str:
 
 
 def _pretrain(config: DemoConfig, at: _Places) -> dict[str, Any]:
-    """All methods, two at a time with one thread each: that is faster on two cores than one with two threads."""
-
-    def one(method: MethodName) -> dict[str, Any]:
-        return run_pretrain(
-            PretrainConfig(
-                images=at.images,
-                output=at.run(method),
-                method=method,
-                recipe=config.recipe,
-                side_px=config.side_px,
-                epochs=config.epochs,
-                budgets=config.budgets if method == "supervised" else (),
-                budget_seeds=config.seeds,
-                threads=1,
-                seed=config.seed,
-            )
+    def settings(method: MethodName) -> PretrainConfig:
+        return PretrainConfig(
+            images=at.images,
+            output=at.run(method),
+            method=method,
+            recipe=config.recipe,
+            side_px=config.side_px,
+            epochs=config.epochs,
+            budgets=config.budgets if method == "supervised" else (),
+            budget_seeds=config.seeds,
+            threads=1,
+            seed=config.seed,
         )
 
-    results = in_pairs(one, LONGEST_FIRST)
+    with ThreadPoolExecutor(len(LANES)) as pool:
+        lanes = list(pool.map(lambda lane: run_all([settings(method) for method in lane]), LANES))
+    results = [result for lane in lanes for result in lane]
     return {"rows_in": results[0]["rows_in"], "rows_out": results[0]["rows_out"], "methods": results}
-
-
-def in_pairs(run: Callable[[MethodName], dict[str, Any]], methods: Sequence[MethodName]) -> list[dict[str, Any]]:
-    """Run `run` for every method on two threads; raise the first exception."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(run, methods))
 
 
 def describe(summary: dict[str, Any], output: str) -> list[str]:

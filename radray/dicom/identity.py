@@ -44,6 +44,10 @@ class Pseudonyms:
             return self.of("patient", f"{name}\0{(issuer or '').strip()}")
         return self.of("study", study_uid) if study_uid else None
 
+    def key(self, name: str) -> str:
+        """32 hexadecimal digits for an object's URL or a UID."""
+        return self.of("key", name)[:32]
+
     def term(self, text: str) -> str:
         """A short pseudonym of a header's text: equal texts can be counted, none can be read."""
         return f"#{self.of('term', text.strip().casefold())[:16]}"

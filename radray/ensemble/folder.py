@@ -31,7 +31,7 @@ from radray.version import __version__
 if TYPE_CHECKING:
     from radray.ensemble.bundle import Bundle, Member
 
-FORMAT = 2
+FORMAT = 3
 """Version of the folder's layout."""
 
 DOCUMENT = "bundle.json"

@@ -5,9 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LEAST = 1e-6
+"""Probability below which a member's doubt no longer counts: none of them can veto a class alone."""
+
 
 def pool(probabilities: Tensor, weights: Tensor, temperature: float = 1.0) -> Tensor:
-    """Weighted mean of the members' probabilities, sharpened or softened by a temperature.
+    """Weighted geometric mean of the members' probabilities, sharpened or softened by a temperature.
+
+    The logarithmic opinion pool (Genest and Zidek, Combining Probability Distributions, Statistical Science 1986).
 
     Args:
         probabilities: Float[members, n, classes], each calibrated by its own temperature.
@@ -17,16 +22,5 @@ def pool(probabilities: Tensor, weights: Tensor, temperature: float = 1.0) -> Te
     Returns:
         Float32[n, classes], rows sum to 1.
     """
-    mean = torch.einsum("m,mnc->nc", weights.to(probabilities.dtype), probabilities)
-    return soften(mean, temperature)
-
-
-def soften(probabilities: Tensor, temperature: float) -> Tensor:
-    """Probabilities to the power of 1 / temperature, summing to 1 again.
-
-    Args:
-        probabilities: Float[n, classes].
-        temperature: Above 0; 1 changes nothing.
-    """
-    logits = probabilities.clamp_min(1e-30).log() / temperature
-    return torch.softmax(logits, dim=-1).float()
+    logits = torch.einsum("m,mnc->nc", weights.to(probabilities.dtype), probabilities.clamp_min(LEAST).log())
+    return torch.softmax(logits / temperature, dim=-1).float()

@@ -24,12 +24,14 @@ from radray.images.copies import mark_copies
 from radray.images.prepare import prepare_image, quarantine
 from radray.images.reading import save_cleaning
 from radray.images.sheets import contact_sheet
-from radray.images.split import SPLITS, assign_splits, complete_splits, read_splits
-from radray.tables import FACTS, IMAGES_SCHEMA
+from radray.images.split import SPLITS, complete_splits, extend_splits, read_splits
+from radray.tables import FACTS, IMAGES_SCHEMA, KEY
 from radray.version import __version__
 
 _FETCHES = 8
 """Objects a worker fetches at the same time."""
+_PATIENT_SPLITS = "_patients.parquet"
+"""Which split each patient is in."""
 
 
 def run_clean(config: CleanConfig) -> dict[str, Any]:
@@ -38,10 +40,10 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
     Raises:
         ConfigError: The index holds no radiograph, or the output holds another run's rows.
     """
-    ids, splits = _splits(config)
     settings = {"cleaning": dataclasses.asdict(config.cleaning), "version": __version__}
+    settings |= {name: getattr(config, name) for name in ("split", "test_fraction", "validation_fraction", "seed")}
     key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8)
-    key.update(ids.tobytes() + splits.tobytes())
+    ids, splits = _splits(config)
     rows_in = streaming.run(
         streaming.Pass(
             title="clean",
@@ -50,9 +52,10 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
             key=key.hexdigest(),
             transform=CleanRows,
             arguments={"cleaning": config.cleaning, "ids": ids, "splits": splits},
-            columns=[field.name for field in FACTS],
+            columns=[KEY.name, *(field.name for field in FACTS)],
             where=("status", Status.OK.value),
             rows_per_block=config.rows_per_block,
+            redo=("reason", Reason.EXACT_COPY.value),
         )
     )
     if config.mark_copies:
@@ -64,19 +67,28 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
 
 
 def _splits(config: CleanConfig) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """The sorted row ids of the index's radiographs, and each one's split as a position in `SPLITS`."""
+    """The sorted row ids of the index's radiographs, and each one's split as a position in `SPLITS`.
+
+    The split of every patient is kept beside the images: patients keep theirs when the index grows.
+    """
     facts = storage.read_table(
         config.index,
-        columns=["row_id", "uri", "patient", "study_instance_uid", "label"],
+        columns=["row_id", "uri", "key", "patient", "study_instance_uid", "label"],
         filter=pc.field("status") == Status.OK.value,
     )
     if not facts.num_rows:
         raise ConfigError(f"--index {config.index}: it holds no radiograph; look at its summary's by_reason")
     # Without a PatientID the study is the patient, and without that the object.
-    patients = pc.coalesce(facts["patient"], facts["study_instance_uid"], facts["uri"]).to_pylist()
+    patients = pc.coalesce(facts["patient"], facts["study_instance_uid"], facts["key"]).to_pylist()
     labels = facts["label"].to_pylist()
+    place = storage.join(config.output, _PATIENT_SPLITS)
+    known: dict[str, str] = {}
+    if storage.exists(place):
+        table = storage.read_table(place)
+        known = dict(zip(table["patient"].to_pylist(), table["split"].to_pylist(), strict=True))
     if config.split == "patient":
-        splits = assign_splits(
+        splits = extend_splits(
+            known,
             patients,
             labels,
             test_fraction=config.test_fraction,
@@ -84,8 +96,12 @@ def _splits(config: CleanConfig) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
             seed=config.seed,
         )
     else:
-        given = read_splits(config.split.removeprefix("table:"), facts["uri"].to_pylist())
+        named = read_splits(config.split.removeprefix("table:"), facts["uri"].to_pylist())
+        given = [split or known.get(patient) for split, patient in zip(named, patients, strict=True)]
         splits = complete_splits(given, patients, labels, config.validation_fraction, config.seed)
+    drawn = known | dict(zip(patients, splits, strict=True))
+    if drawn != known:
+        storage.write_table(place, pa.table({"patient": list(drawn), "split": list(drawn.values())}))
     ids = facts["row_id"].to_numpy()
     order = np.argsort(ids)
     return ids[order], np.array([SPLITS.index(split) for split in splits], np.uint8)[order]
@@ -102,7 +118,7 @@ class CleanRows:
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Facts of some radiographs to rows of `IMAGES_SCHEMA`, in the same order."""
-        facts = rows.select([field.name for field in FACTS]).to_pylist()
+        facts = rows.select([KEY.name, *(field.name for field in FACTS)]).to_pylist()
         places = np.searchsorted(self._ids, rows["row_id"].to_numpy())
         bodies = self._fetchers.map(_fetch, (row["uri"] for row in facts))
         made = []
@@ -111,7 +127,7 @@ class CleanRows:
                 image = quarantine(body.reason, body.message)
             else:
                 image = prepare_image(body, self._cleaning, burned_in=row["burned_in_annotation"])
-            made.append({**row, **image, "split": SPLITS[self._splits[place]]})
+            made.append({**row, "uri": row["key"], **image, "split": SPLITS[self._splits[place]]})
         return pa.Table.from_pylist(made, schema=IMAGES_SCHEMA)
 
 
@@ -120,6 +136,14 @@ def _fetch(uri: str) -> bytes | ObjectError:
         return fetch(uri)
     except ObjectError as error:
         return error
+
+
+def _uris(index: str, keys: pa.ChunkedArray) -> list[str]:
+    """The URLs of objects that the images table knows by their keys."""
+    if not len(keys):
+        return []
+    found = storage.read_table(index, columns=["uri"], filter=pc.field("key").isin(keys.to_pylist()))
+    return sorted(found["uri"].to_pylist())
 
 
 def summarise(url: str, rows_in: int) -> dict[str, Any]:
@@ -154,7 +178,8 @@ def _write_sheets(config: CleanConfig) -> None:
         storage.write_bytes(storage.join(config.output, "sheets", "cleaned.png"), contact_sheet(examples))
     loose = dataclasses.replace(config.cleaning, min_contrast=0.0, min_shape_px=1, max_aspect=100.0)
     for reason in (Reason.ODD_SHAPE, Reason.BLANK_IMAGE, Reason.EXACT_COPY):
-        uris = table.filter(pc.equal(table["reason"], reason.value))["uri"][: config.sheet_images].to_pylist()
+        keys = table.filter(pc.equal(table["reason"], reason.value))["uri"][: config.sheet_images]
+        uris = _uris(config.index, keys)
         bodies = [body for body in map(_fetch, uris) if isinstance(body, bytes)]
         pixels = [prepare_image(body, loose, burned_in=True)["image"] for body in bodies]
         images = [np.frombuffer(grey, np.uint8).reshape(side, side) for grey in pixels if grey is not None]

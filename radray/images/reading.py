@@ -31,6 +31,10 @@ class Radiographs(NamedTuple):
     facts: pa.Table
     """n rows, sorted by `uri`."""
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Radiographs:
+        """Only the images at `rows` (indices)."""
+        return Radiographs(self.images[rows], self.facts.take(rows))
+
 
 def load_images(
     url: str,

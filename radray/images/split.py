@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,28 @@ def assign_splits(
         for place, patient in enumerate(members):
             side[patient] = TEST if place < tests else VALIDATION if place < tests + validations else TRAIN
     return [side[patient] for patient in patients]
+
+
+def extend_splits(
+    known: Mapping[str, str],
+    patients: Sequence[str],
+    regions: Sequence[str | None],
+    *,
+    test_fraction: float,
+    validation_fraction: float,
+    seed: int,
+) -> list[str]:
+    """The split of each row: the patient's known one, else one drawn among the new patients as `assign_splits` does."""
+    new = [place for place, patient in enumerate(patients) if patient not in known]
+    drawn = assign_splits(
+        [patients[place] for place in new],
+        [regions[place] for place in new],
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        seed=seed,
+    )
+    sides = dict(known) | {patients[place]: split for place, split in zip(new, drawn, strict=True)}
+    return [sides[patient] for patient in patients]
 
 
 def read_splits(url: str, uris: Sequence[str]) -> list[str | None]:

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from radray.dicom.radiograph import DEFAULT_MODALITIES, RadiographRule
 from radray.errors import ConfigError
@@ -18,9 +19,11 @@ class IndexConfig:
     """List an archive and read the header of every object."""
 
     archive: str
-    """Folder or URL (s3://bucket/prefix) with DICOM objects; it is only read."""
+    """Folder or URL (s3://bucket/prefix) with DICOM objects, loose, gzipped or in zip files; it is only read. Or a
+    listing of them: a CSV or Parquet table with uri (and size, etag), or the manifest.json of an S3 inventory."""
     output: str
-    """Folder or URL that gets the index; a second run with the same settings goes on where the first stopped."""
+    """Folder or URL that gets the index. A run that was killed goes on when started again with the same settings; a
+    finished one lists the archive again and reads what is new or has changed."""
     labels: str = "header"
     """Where a radiograph's region label comes from: `header`, `path:REGEX` (the group `region`, else the first group,
     else the match, searched in the path below the archive), or `table:URL` (CSV or Parquet with the columns uri or
@@ -30,6 +33,9 @@ class IndexConfig:
     patient_key: str = "env:RADRAY_PATIENT_KEY"
     """Secret that turns patient IDs into pseudonyms, at least 16 bytes: `env:NAME` or `file:PATH`. `none` hashes
     without a secret: whoever can guess an ID can undo it."""
+    key: Literal["uri", "hash"] = "uri"
+    """What tables beyond the index call an object: its URL, or a keyed hash of it, for where paths hold identities or
+    tables leave the house. With hash, UIDs are hashed too, and the index alone leads back to the object."""
     modalities: tuple[str, ...] = DEFAULT_MODALITIES
     """Values of Modality (0008,0060) that are radiographs."""
     secondary_captures: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,7 +20,7 @@ _MAX_HEADER_BYTES = 1 << 26
 _READS_AT_ONCE = 8
 """Ranged reads under way together: a store answers late, but many at once."""
 
-_Fetch = Callable[[str, int, int], bytes]
+_UIDS = ("sop_instance_uid", "study_instance_uid", "series_instance_uid")
 
 
 class ReadHeaders:
@@ -31,10 +30,14 @@ class ReadHeaders:
         reader: Class list, pseudonyms and rule.
         labels: Where labels come from.
         header_bytes: Bytes read first.
+        hash_keys: Whether `key` and the UIDs become keyed hashes.
     """
 
-    def __init__(self, *, reader: HeaderReader, labels: LabelSource, header_bytes: int) -> None:
+    def __init__(
+        self, *, reader: HeaderReader, labels: LabelSource, header_bytes: int, hash_keys: bool = False
+    ) -> None:
         self._reader, self._labels, self._header_bytes = reader, labels, header_bytes
+        self._hash_keys = hash_keys
         self._threads = ThreadPoolExecutor(_READS_AT_ONCE)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -51,23 +54,27 @@ class ReadHeaders:
             return error
 
     def _facts(self, row: dict[str, Any], body: bytes | ObjectError) -> dict[str, Any]:
+        row = row | {"key": self._reader.pseudonyms.key(row["uri"]) if self._hash_keys else row["uri"]}
         try:
             if isinstance(body, ObjectError):
                 raise body
-            facts = row | self._read(row["uri"], row["size"], body)
+            facts = row | self._read(row["uri"], body)
+            if self._hash_keys:
+                facts |= {name: uid and self._reader.pseudonyms.key(uid) for name in _UIDS if (uid := facts[name])}
             facts["label"], facts["label_source"] = self._labels.label(row["uri"], facts)
         except ObjectError as error:
             return row | {"status": error.reason.status.value, "reason": error.reason.value, "message": error.message}
         return facts
 
-    def _read(self, uri: str, size: int, body: bytes) -> dict[str, Any]:
+    def _read(self, uri: str, body: bytes) -> dict[str, Any]:
+        complete = len(body) < self._header_bytes
         while True:
             try:
-                return read_facts(body, self._reader, complete=len(body) >= size)
+                return read_facts(body, self._reader, complete=complete)
             except MoreBytesNeeded:
                 if len(body) >= _MAX_HEADER_BYTES:
                     raise ObjectError(Reason.CORRUPT_HEADER, f"no end after {len(body):,} bytes") from None
-            rest = fetch_range(uri, len(body), len(body) * (_GROWTH - 1))
-            if not rest:
-                size = len(body)
+            ask = len(body) * (_GROWTH - 1)
+            rest = fetch_range(uri, len(body), ask)
+            complete = len(rest) < ask
             body += rest

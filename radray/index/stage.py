@@ -16,10 +16,11 @@ from radray.dicom.identity import Pseudonyms
 from radray.index.config import IndexConfig
 from radray.index.headers import ReadHeaders
 from radray.index.labels import parse_labels
-from radray.index.manifest import ensure_manifest
+from radray.index.manifest import ensure_manifest, renew_manifest
 from radray.regions import load_regions
 from radray.version import __version__
 
+_FINISHED = "_manifest/indexed.json"
 UNKNOWN = "unknown"
 """Counts radiographs without a label."""
 
@@ -30,11 +31,14 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     Raises:
         ConfigError: See `IndexConfig.check`; or the output folder belongs to another run.
     """
-    regions, secret = load_regions(config.regions), config.secret()
-    manifest = ensure_manifest(config.archive, config.output)
-    pseudonyms = Pseudonyms(secret)
+    regions, pseudonyms = load_regions(config.regions), Pseudonyms(config.secret())
+    key = pseudonyms.key if config.key == "hash" else None
+    manifest = ensure_manifest(config.archive, config.output, key=key)
+    finished = storage.join(config.output, _FINISHED)
+    if storage.exists(finished) and storage.read_json(finished)["manifest"] == manifest.digest:
+        manifest = renew_manifest(config.archive, config.output, key=key)
     settings = {name: value for name, value in asdict(config).items() if name not in ("output", "patient_key")}
-    settings |= {"version": __version__, "manifest": manifest.digest, "key": pseudonyms.of("check", "")[:16]}
+    settings |= {"version": __version__, "secret": pseudonyms.of("check", "")[:16]}
     settings["regions"] = [asdict(region) for region in regions.regions]
     step = streaming.Pass(
         title="index",
@@ -46,10 +50,12 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
             "reader": HeaderReader(regions=regions, pseudonyms=pseudonyms, rule=config.rule()),
             "labels": parse_labels(config.labels, config.archive, regions),
             "header_bytes": config.header_bytes,
+            "hash_keys": config.key == "hash",
         },
         rows_per_block=256,
     )
     streaming.run(step)
+    storage.write_json(finished, {"manifest": manifest.digest, "objects": manifest.objects})
     return {"stage": "index", "rows_in": manifest.objects, **summarise(config.output)}
 
 

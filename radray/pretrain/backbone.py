@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torchvision.models as models
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.resnet import ResNet
 
 from radray.errors import ConfigError
 
@@ -62,7 +60,12 @@ class _Block(nn.Module):
         return functional.relu(self.residual(features) + self.shortcut(features))
 
 
-def _one_channel(network: ResNet) -> tuple[nn.Module, int]:
+def _torchvision(name: str) -> tuple[nn.Module, int]:
+    """One of torchvision's ResNets for one channel, without classifier; and its feature dimension."""
+    # Imported here: torchvision brings torch's compiler with it, two seconds for every process that needs neither.
+    from torchvision.models import resnet
+
+    network: resnet.ResNet = getattr(resnet, name)()
     dimension = network.fc.in_features
     network.conv1 = nn.Conv2d(1, network.conv1.out_channels, kernel_size=7, stride=2, padding=3, bias=False)
     network.fc = nn.Identity()
@@ -71,9 +74,9 @@ def _one_channel(network: ResNet) -> tuple[nn.Module, int]:
 
 _BUILDERS: dict[str, Callable[[], tuple[nn.Module, int]]] = {
     "resnet10": lambda: (SmallResNet(), 256),
-    "resnet18": lambda: _one_channel(models.resnet18()),
-    "resnet34": lambda: _one_channel(models.resnet34()),
-    "resnet50": lambda: _one_channel(models.resnet50()),
+    "resnet18": lambda: _torchvision("resnet18"),
+    "resnet34": lambda: _torchvision("resnet34"),
+    "resnet50": lambda: _torchvision("resnet50"),
 }
 
 BACKBONES = tuple(_BUILDERS)

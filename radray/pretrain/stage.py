@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,17 +66,34 @@ def run_pretrain(config: PretrainConfig) -> dict[str, Any]:
     Raises:
         ConfigError: The folder holds a run of other settings or images, or the data cannot be learned from.
     """
-    digest = table_digest(config.images)
-    identity = run_identity(config, digest)
-    finished = [part for part in parts_of(config) if is_finished(part, identity)]
-    parts = list(parts_of(config))
-    if len(finished) < len(parts):
+    return run_all([config])[0]
+
+
+def run_all(configs: Sequence[PretrainConfig]) -> list[dict[str, Any]]:
+    """Train several runs one after the other in one group of workers, which starts once; a summary of each.
+
+    Args:
+        configs: At least one. The first one's `workers` and `threads` hold for all; checkpoints lie in its folder.
+
+    Raises:
+        ConfigError: As `run_pretrain`.
+    """
+    digests = {images: table_digest(images) for images in {config.images for config in configs}}
+    runs = [Identified(config, run_identity(config, digests[config.images])) for config in configs]
+    waiting = [run for run in runs if run.unfinished()]
+    for run in runs:
+        if run not in waiting:
+            print(f"{run.config.method}: finished already in {run.config.output}", file=sys.stderr)
+    if waiting:
         cluster.connect()
-        data = open_training_set(config.images, digest)
-        require_trainable(data, config.method, needs_labels=config.method in ("supcon", "supervised"))
-        _fit(config, digest, identity)
-    else:
-        print(f"{config.method}: finished already in {config.output}", file=sys.stderr)
+        for run in waiting:
+            data = open_training_set(run.config.images, run.digest)
+            require_trainable(data, run.config.method, needs_labels=run.config.method in ("supcon", "supervised"))
+        _fit(configs[0], waiting)
+    return [_summarise(config) for config in configs]
+
+
+def _summarise(config: PretrainConfig) -> dict[str, Any]:
     run = load_run(config.output)
     return {
         "method": run.method,
@@ -86,7 +103,7 @@ def run_pretrain(config: PretrainConfig) -> dict[str, Any]:
         "rows_out": run.document["samples"],
         "steps": run.document["steps"],
         "loss": run.document["loss"],
-        "networks": len(parts),
+        "networks": len(list(parts_of(config))),
     }
 
 
@@ -117,20 +134,36 @@ def is_finished(part: Part, identity: dict[str, Any]) -> bool:
     return True
 
 
-def _fit(config: PretrainConfig, digest: str, identity: dict[str, Any]) -> None:
+@dataclasses.dataclass(frozen=True)
+class Identified:
+    """A run's configuration and what makes it this run."""
+
+    config: PretrainConfig
+    identity: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Of its images."""
+        return str(self.identity["data_digest"])
+
+    def unfinished(self) -> list[Part]:
+        """Its networks that are still to be trained.
+
+        Raises:
+            ConfigError: One was made with other settings or images.
+        """
+        return [part for part in parts_of(self.config) if not is_finished(part, self.identity)]
+
+
+def _fit(first: PretrainConfig, runs: list[Identified]) -> None:
     gpus = int(cluster.gpus())
-    workers = config.workers or max(1, gpus)
+    workers = first.workers or max(1, gpus)
     share = min(1.0, cluster.cpus() / (4 * workers))
     resources = {"CPU": share} | ({"GPU": 1} if gpus >= workers else {})
-    output = storage.locate(config.output)
+    output = storage.locate(first.output)
     trainer = TorchTrainer(
         _work,
-        train_loop_config={
-            "config": config,
-            "digest": digest,
-            "identity": identity,
-            "threads": config.threads or max(1, (os.cpu_count() or 1) // workers),
-        },
+        train_loop_config={"runs": runs, "threads": first.threads or max(1, (os.cpu_count() or 1) // workers)},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus >= workers, resources_per_worker=resources),
         run_config=RunConfig(
             name=CHECKPOINTS,
@@ -140,20 +173,20 @@ def _fit(config: PretrainConfig, digest: str, identity: dict[str, Any]) -> None:
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
-    with _ProgressLines(config, identity):
+    with _ProgressLines(runs):
         trainer.fit()
 
 
 def _work(arguments: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
-    config: PretrainConfig = arguments["config"]
     device = get_device()
     if device.type == "cpu":
         torch.set_num_threads(arguments["threads"])
-    data = open_training_set(config.images, arguments["digest"])
-    for part in parts_of(config):
-        if not is_finished(part, arguments["identity"]):
-            _train_part(config, part, data, device, arguments["identity"])
+    runs: list[Identified] = arguments["runs"]
+    for run in runs:
+        data = open_training_set(run.config.images, run.digest)
+        for part in run.unfinished():
+            _train_part(run.config, part, data, device, run.identity)
 
 
 def _train_part(
@@ -266,9 +299,12 @@ def read_journal(url: str) -> list[dict[str, float]]:
 class _ProgressLines:
     """Follows the journals of the networks in training and prints what is new to standard error."""
 
-    def __init__(self, config: PretrainConfig, identity: dict[str, Any]) -> None:
-        waiting = [part for part in parts_of(config) if not is_finished(part, identity)]
-        self._journals = {part.title(config.method): storage.join(part.url, "metrics.jsonl") for part in waiting}
+    def __init__(self, runs: Sequence[Identified]) -> None:
+        self._journals = {
+            part.title(run.config.method): storage.join(part.url, "metrics.jsonl")
+            for run in runs
+            for part in run.unfinished()
+        }
         self._seen: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

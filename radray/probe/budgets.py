@@ -4,7 +4,8 @@ A budget holds for everything that learns: the training labels, and the validati
 temperatures and weights. A method that needs no labels has seen all images of the training split, and its head may
 learn from all of them too, with the few labels spread over them (`spreading.py`). A method whose backbone was trained
 on all labels has no few-label figure from that run; it takes part with the runs that were trained under the same
-budget, where there are any, and its head sees the labelled images only (features are standardised by all images).
+budget, where there are any, and its head sees the labelled images only (features are standardised by those and the
+validation split).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from radray.images.split import TRAIN, VALIDATION
+from radray.images.split import TEST, TRAIN, VALIDATION
 from radray.pretrain.run import Run, budget_runs, load_run
 from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
@@ -44,7 +45,8 @@ def fit_budgets(
     """Fit every method and the ensemble under every budget below all.
 
     Yields:
-        Method (`ensemble` last), budget, seed, and Float32[n, classes] probabilities.
+        Method (`ensemble` last), budget, seed, and Float32[n, classes] probabilities, which hold for the test split
+        (a few-label network sees no more of the training split than its labelled images).
     """
     pool = cohort.rows(TRAIN, labelled=False)
     graphs: dict[str, csr_matrix | None] = {}
@@ -59,7 +61,8 @@ def fit_budgets(
                 if not each.saw_labels:
                     heads[each.method] = _fit_spread(each, graphs[each.method], cohort, budget, seed, config)
                 elif run := runs.get((each.method, budget, seed)):
-                    few = embed_run(run, cohort, f"budgets/{each.method}-{budget}-seed{seed}", config)
+                    needed = _needed_rows(cohort, budget, seed)
+                    few = embed_run(run, cohort, f"budgets/{each.method}-{budget}-seed{seed}", config, needed)
                     heads[each.method] = _better(few, cohort, budget, seed, config)
             for method, head in heads.items():
                 yield method, budget, seed, head.probabilities
@@ -67,6 +70,17 @@ def fit_budgets(
                 members = list(heads.values())
                 mixture = fit_mixture(members, cohort.labels, cohort.budget_rows(VALIDATION, budget, seed), 0.0)
                 yield "ensemble", budget, seed, mixture.pool(torch.stack([head.probabilities for head in members]))
+
+
+def _needed_rows(cohort: Cohort, budget: str, seed: int) -> Tensor:
+    """Images that a network trained under a budget is fitted, judged, standardised or measured on."""
+    return torch.cat(
+        [
+            cohort.budget_rows(TRAIN, budget, seed),
+            cohort.rows(VALIDATION, labelled=False),
+            cohort.rows(TEST, labelled=False),
+        ]
+    ).sort()[0]
 
 
 def _fit(each: Embedded, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from radray.ensemble.pooling import LEAST
+
 _LOWEST, _HIGHEST, _COARSE = -3.5, 3.0, 0.25
 """Natural logarithms of the temperatures tried, and the first grid's step; a second one is ten times finer."""
 
@@ -48,26 +50,33 @@ def fit_temperature(logits: Tensor, labels: Tensor, noise: float = 0.0) -> float
     return math.exp(best(coarse + torch.linspace(-_COARSE, _COARSE, 21)))
 
 
-def fit_shares(probabilities: Tensor, labels: Tensor, noise: float = 0.0, *, pull: float = 0.2) -> Tensor:
-    """Mixture weights of the members by expectation maximisation, pulled towards equal.
+def fit_pool(probabilities: Tensor, labels: Tensor, noise: float = 0.0, *, prior: float = 0.5) -> tuple[Tensor, float]:
+    """Weights and temperature of the members' geometric mean under which it explains the labels best.
 
     Args:
         probabilities: Float32[members, n, classes], calibrated; n may be 0.
         labels: Int64[n].
         noise: Share of wrong labels.
-        pull: The prior is worth this share of the images, and 10 more.
+        prior: Pulls the logarithms of the weights towards those of the plain mean.
 
     Returns:
-        Float32[members], not negative, sum 1.
+        Float32[members], not negative, sum 1; and the temperature.
     """
     members, count = probabilities.shape[:2]
-    shares = torch.full((members,), 1 / members)
+    start = torch.full((members,), -math.log(members), dtype=torch.float64)
     if not count:
-        return shares
-    likelihood = torch.exp(-negative_log_likelihood(probabilities, labels, noise)).cpu()
-    prior = (pull * count + 10) / members
-    for _ in range(100):
-        blame = shares[:, None] * likelihood
-        shares = (blame / blame.sum(dim=0)).sum(dim=1) + prior
-        shares = shares / shares.sum()
-    return shares
+        return start.exp().float(), 1.0
+    opinions = probabilities.double().clamp_min(LEAST).log()
+    weights = start.clone().requires_grad_()
+    solver = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> float:
+        solver.zero_grad()
+        pooled = torch.softmax(torch.einsum("m,mnc->nc", weights.exp(), opinions), dim=1)
+        value = negative_log_likelihood(pooled, labels, noise).sum() + prior * ((weights - start) ** 2).sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
+
+    solver.step(loss)  # type: ignore[no-untyped-call]
+    found = weights.detach().exp()
+    return (found / found.sum()).float(), float(1 / found.sum())

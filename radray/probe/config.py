@@ -36,7 +36,7 @@ class ProbeConfig:
     """Leave out training labels that heads trained on other patients contradict."""
     l2: tuple[float, ...] = (0.01, 0.1, 1.0)
     """L2 strengths to choose from on the validation split (above 0)."""
-    views: tuple[str, ...] = ("identity",)
+    views: tuple[str, ...] = ("identity", "flip")
     """Views of each image whose features are averaged: identity, flip."""
     coverage: float = 0.95
     """Share of validation images that the bundle answers rather than abstains from (0.5 to 1)."""

@@ -50,11 +50,23 @@ def standardise(method: str, run: Run, raw: Tensor, reference: Tensor) -> Embedd
     return Embedded(method=method, run=run, raw=raw, mean=mean, scale=scale, features=(normalised - mean) / scale)
 
 
-def embed_run(run: Run, cohort: Cohort, name: str, config: ProbeConfig) -> Embedded:
-    """A run's features of the whole cohort, kept in features/<name>.parquet, standardised without the test split."""
+def embed_run(run: Run, cohort: Cohort, name: str, config: ProbeConfig, rows: Tensor | None = None) -> Embedded:
+    """A run's features of the cohort, kept in features/<name>.parquet, standardised without the test split.
+
+    Args:
+        run: Gives the backbone.
+        cohort: n images.
+        name: Of the table.
+        config: Views, batch and output.
+        rows: Sorted indices of the images needed; the features of the others are 0. None for all.
+    """
     place = storage.join(config.output, "features", f"{name}.parquet")
-    raw = torch.from_numpy(embed_images(run, cohort.radiographs, place, config.views, config.batch).astype(np.float32))
-    return standardise(run.method, run, raw, torch.from_numpy(cohort.split != TEST).nonzero()[:, 0])
+    needed = torch.arange(len(cohort)) if rows is None else rows
+    radiographs = cohort.radiographs.take(needed.numpy())
+    features = embed_images(run, radiographs, place, config.views, config.batch)
+    raw = torch.zeros(len(cohort), features.shape[1])
+    raw[needed] = torch.from_numpy(features.astype(np.float32))
+    return standardise(run.method, run, raw, needed[torch.from_numpy(cohort.split != TEST)[needed]])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from radray.ensemble.pooling import pool
 from radray.images.split import TRAIN, VALIDATION
-from radray.probe.calibration import fit_shares, fit_temperature
+from radray.probe.calibration import fit_pool
 from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
 from radray.probe.heads import Embedded, FittedHead, better, fit_best, out_of_fold, own_head
@@ -109,9 +109,7 @@ def _last_of_region(labels: Tensor, wrong: Tensor, classes: int) -> Tensor:
 def fit_mixture(heads: Sequence[FittedHead], labels: Tensor, validation: Tensor, noise: float) -> Mixture:
     """Weights and temperature of the ensemble on the validation images given."""
     probabilities = torch.stack([head.probabilities[validation] for head in heads])
-    shares = fit_shares(probabilities, labels[validation], noise)
-    pooled = pool(probabilities, shares)
-    temperature = fit_temperature(pooled.clamp_min(1e-30).log(), labels[validation], noise)
+    shares, temperature = fit_pool(probabilities, labels[validation], noise)
     return Mixture(shares=shares, temperature=temperature)
 
 

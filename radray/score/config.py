@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from radray import storage
 from radray.errors import ConfigError, check_ranges
@@ -25,6 +26,8 @@ class ScoreConfig:
     """With --archive, what predictions are compared with: header, path:REGEX or table:URL (see jobs/index.py)."""
     patient_key: str = "env:RADRAY_PATIENT_KEY"
     """With --archive, the secret that turns patient IDs into pseudonyms: env:NAME, file:PATH or none."""
+    key: Literal["uri", "hash"] = "uri"
+    """With --archive, what predictions call an object: its URL, or a keyed hash of it (see jobs/index.py)."""
     batch: int = 32
     """Images predicted together (1 to 1024)."""
     rows_per_block: int = 64
@@ -56,7 +59,11 @@ class ScoreConfig:
     def header_rules(self) -> IndexConfig:
         """The index stage's rules of reading headers, with this configuration's labels and key."""
         return IndexConfig(
-            archive=self.archive or "", output=self.output, labels=self.labels, patient_key=self.patient_key
+            archive=self.archive or "",
+            output=self.output,
+            labels=self.labels,
+            patient_key=self.patient_key,
+            key=self.key,
         )
 
     def check(self) -> None:

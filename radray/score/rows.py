@@ -71,10 +71,11 @@ class ScoreRows:
         return pa.Table.from_pylist(made, schema=self._schema)
 
     def _base(self, row: dict[str, Any]) -> dict[str, Any]:
-        kept = ("uri", "row_id", "status", "reason", "message", "patient", "station")
+        kept = ("row_id", "status", "reason", "message", "patient", "station")
         return {
             **dict.fromkeys(self._schema.names),
             **{name: row[name] for name in kept},
+            "uri": row["key"],
             "header_label": row["label"],
             "bundle": self._bundle.digest,
             "radray_version": __version__,

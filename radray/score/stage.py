@@ -31,9 +31,7 @@ def run_score(config: ScoreConfig) -> dict[str, Any]:
     headers = _header_arguments(config, bundle)
     key = _key(config, bundle, headers)
     folder = version_folder(config.output, key)
-    source = config.index if config.archive is None else ensure_manifest(config.archive, folder).url
-    if source is None:
-        raise AssertionError("the configuration holds an archive or an index")
+    source = _source(config, folder, headers)
     before = len(storage.list_files(folder, ".parquet")) if storage.exists(folder) else 0
     rows_in = streaming.run(
         streaming.Pass(
@@ -60,6 +58,16 @@ def run_score(config: ScoreConfig) -> dict[str, Any]:
     return {"rows_in": rows_in, **summarise(folder), "bundle": bundle.digest, "folder": folder}
 
 
+def _source(config: ScoreConfig, folder: str, headers: dict[str, Any] | None) -> str:
+    """URL of the rows to score: the index, or a listing of the archive."""
+    if config.index is not None:
+        return config.index
+    if config.archive is None or headers is None:
+        raise AssertionError("the configuration holds an archive or an index")
+    key = headers["reader"].pseudonyms.key if config.key == "hash" else None
+    return ensure_manifest(config.archive, folder, key=key).url
+
+
 def _header_arguments(config: ScoreConfig, bundle: Bundle) -> dict[str, Any] | None:
     """How workers read headers of a listing; None for an index, where that is done."""
     if config.archive is None:
@@ -69,6 +77,7 @@ def _header_arguments(config: ScoreConfig, bundle: Bundle) -> dict[str, Any] | N
         "reader": HeaderReader(regions=bundle.regions, pseudonyms=Pseudonyms(rules.secret()), rule=rules.rule()),
         "labels": parse_labels(config.labels, config.archive, bundle.regions),
         "header_bytes": rules.header_bytes,
+        "hash_keys": config.key == "hash",
     }
 
 
@@ -80,7 +89,11 @@ def _key(config: ScoreConfig, bundle: Bundle, headers: dict[str, Any] | None) ->
         "source": storage.normalise_url(config.archive or config.index or ""),
     }
     if headers is not None:
-        settings |= {"labels": config.labels, "patients": headers["reader"].pseudonyms.of("check", "")[:16]}
+        settings |= {
+            "labels": config.labels,
+            "key": config.key,
+            "patients": headers["reader"].pseudonyms.of("check", "")[:16],
+        }
     return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 

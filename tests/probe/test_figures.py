@@ -9,8 +9,9 @@ from scipy.optimize import minimize_scalar
 from sklearn import metrics as twin
 from sklearn.neighbors import KNeighborsClassifier
 
+from radray.ensemble.pooling import pool
 from radray.probe import metrics
-from radray.probe.calibration import fit_shares, fit_temperature
+from radray.probe.calibration import fit_pool, fit_temperature, negative_log_likelihood
 from radray.probe.neighbours import neighbour_probabilities
 from radray.probe.noise import contradicted
 
@@ -79,15 +80,29 @@ def test_noise_awareness_keeps_wrong_labels_from_softening() -> None:
     assert fit_temperature(logits, wrong, noise=0.12) < fit_temperature(logits, wrong)
 
 
-def test_shares_prefer_the_better_member_and_keep_the_other() -> None:
+def test_the_pool_prefers_the_better_member_and_keeps_the_other() -> None:
+    rng = np.random.default_rng(6)
     labels = torch.arange(300) % 3
-    good = torch.softmax(3 * torch.nn.functional.one_hot(labels, 3).float(), dim=1)
-    poor = torch.full((300, 3), 1 / 3)
-    shares = fit_shares(torch.stack([good, poor]), labels)
+    noise = torch.from_numpy(rng.normal(size=(2, 300, 3))).float()
+    right = torch.nn.functional.one_hot(labels, 3).float()
+    good, poor = torch.softmax(3 * right + noise[0], dim=1), torch.softmax(0.5 * right + 2 * noise[1], dim=1)
+    both = torch.stack([good, poor])
+    shares, temperature = fit_pool(both, labels)
     assert shares.sum().item() == pytest.approx(1)
     assert shares[0] > 0.8
-    assert shares[1] > 0.05
-    np.testing.assert_allclose(fit_shares(torch.stack([good, poor])[:, :0], labels[:0]), [0.5, 0.5])
+    assert shares[1] > 0.01
+    pooled = pool(both, shares, temperature)
+    assert negative_log_likelihood(pooled, labels).mean() < negative_log_likelihood(good, labels).mean()
+    none, plain = fit_pool(both[:, :0], labels[:0])
+    np.testing.assert_allclose(none, [0.5, 0.5])
+    assert plain == 1.0
+
+
+def test_one_member_alone_cannot_veto_a_region() -> None:
+    sure, against = torch.tensor([[[0.9, 0.1, 0.0]]]), torch.tensor([[[0.0, 0.0, 1.0]]])
+    pooled = pool(torch.cat([sure, sure, sure, against]), torch.full((4,), 0.25))
+    assert pooled.argmax() == 0
+    np.testing.assert_allclose(pool(torch.cat([sure, sure]), torch.tensor([0.3, 0.7])), sure[0], atol=1e-5)
 
 
 def test_neighbours_equal_scikit_learn() -> None:

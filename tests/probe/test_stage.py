@@ -247,7 +247,12 @@ def test_the_networks_own_head_is_taken_where_it_explains_validation_better(tmp_
         url = str(tmp_path / f"probe{l2}")
         run_probe(
             ProbeConfig(
-                images=str(tmp_path / "images"), runs=(str(tmp_path / "runs"),), output=url, budgets=("all",), l2=(l2,)
+                images=str(tmp_path / "images"),
+                runs=(str(tmp_path / "runs"),),
+                output=url,
+                budgets=("all",),
+                l2=(l2,),
+                views=("identity",),
             )
         )
         return Bundle.load(url + "/bundle", device="cpu")
