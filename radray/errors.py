@@ -57,6 +57,7 @@ class Reason(StrEnum):
     NO_PIXELS = "no_pixels"
     SECONDARY_CAPTURE = "secondary_capture"
     DERIVED_IMAGE = "derived_image"
+    RARE_IMAGE_TYPE = "rare_image_type"
     ODD_SHAPE = "odd_shape"
     EXACT_COPY = "exact_copy"
     BLANK_IMAGE = "blank_image"
@@ -81,6 +82,7 @@ _UNWANTED = frozenset(
         Reason.NO_PIXELS,
         Reason.SECONDARY_CAPTURE,
         Reason.DERIVED_IMAGE,
+        Reason.RARE_IMAGE_TYPE,
         Reason.ODD_SHAPE,
         Reason.EXACT_COPY,
         Reason.BLANK_IMAGE,

@@ -118,7 +118,7 @@ def locate(url: str, *, timeout_s: float | None = None) -> Location:
         raise ConfigError(f"{url}: unknown URL scheme {scheme!r}; use a folder, s3:// or gs://") from error
     except ImportError as error:
         raise ConfigError(f"{url}: {scheme}:// needs another package: {error}") from error
-    path = url if scheme == "file" else url.split("://", 1)[1]
+    path = url if scheme in ("file", "http", "https") else url.split("://", 1)[1]
     return Location(url=url, path=path, fs=fs)
 
 

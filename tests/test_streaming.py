@@ -87,6 +87,24 @@ def test_rows_in_are_rows_out_and_a_second_run_adds_none(store: str) -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_rows_of_objects_that_are_gone_are_taken_away(store: str) -> None:
+    source, output = storage.join(store, "source"), storage.join(store, "output")
+    write_source(source)
+    step = a_pass(store, columns=["number", "status"], redo=("status", "failed"))
+    assert streaming.run(step) == ROWS
+    gone = storage.join(source, "1.parquet")
+    held = storage.read_table(gone)
+    storage.write_table(gone, held.slice(5))
+    assert streaming.run(step) == ROWS - 5
+    kept = [number for number in range(ROWS) if not 20 <= number < 25]
+    assert_every_row_once(output, kept)
+    # They come back unchanged: their rows are made again, not taken for finished.
+    storage.write_table(gone, held)
+    assert streaming.run(step) == ROWS
+    assert_every_row_once(output, list(range(ROWS)))
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_where_selects_rows(tmp_path: Path) -> None:
     store = str(tmp_path)
     write_source(storage.join(store, "source"))

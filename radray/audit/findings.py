@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from radray.audit.inputs import AuditRows
 from radray.audit.label_errors import Suspicion
-from radray.audit.near_duplicates import HASH_BITS, find_equal_pairs, find_near_pairs
 from radray.audit.neighbours import Neighbours
+from radray.images.near_duplicates import HASH_BITS, find_equal_pairs, find_near_pairs
 
 LABEL_ERROR = "label_error"
 MISSING_LABEL = "missing_label"

@@ -1,4 +1,7 @@
-"""The parent's side of the decoding child: started on first use, kept, replaced after a crash or a hang."""
+"""The parent's side of the decoding child: started on first use, kept, replaced after a crash or a hang.
+
+A second child, which has its codecs imported, stands by: after a crash the next image does not wait for one to start.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ class DecodingChild:
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._spare: subprocess.Popen[bytes] | None = None
         self._owner = 0
 
     def decode(self, frame: bytes, spec: FrameSpec, timeout_s: float) -> SmallFrame:
@@ -64,19 +68,29 @@ class DecodingChild:
         )
 
     def close(self) -> None:
-        """End the child."""
+        """End the child, and the one that stands by."""
         with self._lock:
+            self._end()
+            self._process, self._spare = self._spare, None
             self._end()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._owner != os.getpid():  # after a fork the pipes belong to the other process
-            self._process = None
-        if self._process is None or self._process.poll() is not None:
-            self._process = self._start()
-            self._owner = os.getpid()
-        return self._process
+            self._process = self._spare = None
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        _close(self._process)
+        self._owner = os.getpid()
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.poll() is not None:
+            _close(spare)
+            spare = None
+        process = spare or self._spawn()
+        self._await_ready(process)
+        self._process, self._spare = process, self._spawn()
+        return process
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> subprocess.Popen[bytes]:
         root = str(Path(radray.__file__).parents[1])
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
         process = subprocess.Popen(
@@ -89,24 +103,20 @@ class DecodingChild:
         )
         assert process.stdin is not None
         os.set_blocking(process.stdin.fileno(), False)
+        return process
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
         try:
             self._read(process, time.monotonic() + _START_TIMEOUT_S)
         except OSError as error:
-            process.kill()
-            raise RuntimeError(f"the decoding child does not start (exit {process.wait()})") from error
-        return process
+            code = _close(process)
+            raise RuntimeError(f"the decoding child does not start (exit {code})") from error
 
     def _end(self) -> int | None:
         process, self._process = self._process, None
         if process is None or self._owner != os.getpid():
             return None
-        died_of = process.poll()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-        process.kill()
-        code = process.wait()
-        return died_of if died_of is not None else code
+        return _close(process)
 
     @staticmethod
     def _write(process: subprocess.Popen[bytes], document: dict[str, Any], body: bytes, deadline: float) -> None:
@@ -126,6 +136,19 @@ class DecodingChild:
         text, body = HEAD.unpack(_read_exactly(pipe, HEAD.size, deadline))
         document: dict[str, Any] = json.loads(_read_exactly(pipe, text, deadline))
         return document, _read_exactly(pipe, body, deadline)
+
+
+def _close(process: subprocess.Popen[bytes] | None) -> int | None:
+    """End a process and close its pipes; what it ended with."""
+    if process is None:
+        return None
+    died_of = process.poll()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    process.kill()
+    code = process.wait()
+    return died_of if died_of is not None else code
 
 
 def _read_exactly(pipe: int, size: int, deadline: float) -> bytes:

@@ -28,27 +28,29 @@ _NOT_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.481.",  # radiotherapy
     "1.2.840.10008.1.3.10",  # media directory
 )
-_DERIVED = frozenset(
-    {
-        "ANNOTATED",
-        "ANNOTATION",
-        "CAPTURE",
-        "CUTOUT",
-        "DOSEINFO",
-        "DRAWING",
-        "LOCALIZER",
-        "MEASUREMENT",
-        "MPR",
-        "PRINT",
-        "REFORMATTED",
-        "REPORT",
-        "SCREENSHOT",
-        "SCREEN",
-        "SCREEN SAVE",
-        "SUBTRACTION",
-        "TOMOGRAPHY",
-        "TOMOSYNTHESIS",
-    }
+DERIVED_TYPES = tuple(
+    sorted(
+        {
+            "ANNOTATED",
+            "ANNOTATION",
+            "CAPTURE",
+            "CUTOUT",
+            "DOSEINFO",
+            "DRAWING",
+            "LOCALIZER",
+            "MEASUREMENT",
+            "MPR",
+            "PRINT",
+            "REFORMATTED",
+            "REPORT",
+            "SCREENSHOT",
+            "SCREEN",
+            "SCREEN SAVE",
+            "SUBTRACTION",
+            "TOMOGRAPHY",
+            "TOMOSYNTHESIS",
+        }
+    )
 )
 """Values of Image Type (0008,0008) of drawings, annotated copies and computed views."""
 
@@ -61,6 +63,10 @@ class RadiographRule:
 
     modalities: tuple[str, ...] = DEFAULT_MODALITIES
     """Values of Modality (0008,0060) taken: CR, DX, RG, RF; XA and IO where a site stores plain radiographs so."""
+    derived_types: tuple[str, ...] = DERIVED_TYPES
+    """Values of Image Type (0008,0008) that are no radiographs."""
+    first_of_many: bool = False
+    """Whether the first frame stands for an object of several; else such objects are runs, not radiographs."""
     secondary_captures: bool = False
     """Whether Secondary Capture objects of these modalities are taken even when they are not digitised film."""
 
@@ -93,9 +99,9 @@ class RadiographRule:
         is_capture = bool(sop_class) and str(sop_class).startswith(_SECONDARY_CAPTURE)
         if is_capture and not self.secondary_captures and conversion is not None and conversion not in _FILM:
             raise ObjectError(Reason.SECONDARY_CAPTURE, f"conversion type {_shown(conversion)}")
-        if found := sorted(_DERIVED.intersection(image_type)):
+        if found := sorted(set(self.derived_types).intersection(image_type)):
             raise ObjectError(Reason.DERIVED_IMAGE, f"image type {found[0]}")
-        if frames is not None and frames > 1:
+        if frames is not None and frames > 1 and not self.first_of_many:
             raise ObjectError(Reason.NOT_RADIOGRAPH, f"a run of {frames} frames")
 
 

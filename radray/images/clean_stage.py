@@ -20,7 +20,7 @@ from radray.archive import fetch
 from radray.cleaning.config import CleaningConfig
 from radray.errors import ConfigError, ObjectError, Reason, Status
 from radray.images.config import CleanConfig
-from radray.images.copies import mark_copies
+from radray.images.copies import flag_near_copies, mark_copies
 from radray.images.prepare import prepare_image, quarantine
 from radray.images.reading import save_cleaning
 from radray.images.sheets import contact_sheet
@@ -30,6 +30,10 @@ from radray.version import __version__
 
 _FETCHES = 8
 """Objects a worker fetches at the same time."""
+_SHOWN = (Reason.ODD_SHAPE, Reason.BLANK_IMAGE, Reason.EXACT_COPY, Reason.RARE_IMAGE_TYPE)
+"""Reasons of this stage whose objects can be shown. Secondary captures are not: they may be sheets full of names."""
+_KEYED = ("split", "test_fraction", "validation_fraction", "seed", "rare_image_types")
+"""Settings besides the cleaning that rows depend on."""
 _PATIENT_SPLITS = "_patients.parquet"
 """Which split each patient is in."""
 
@@ -41,7 +45,7 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
         ConfigError: The index holds no radiograph, or the output holds another run's rows.
     """
     settings = {"cleaning": dataclasses.asdict(config.cleaning), "version": __version__}
-    settings |= {name: getattr(config, name) for name in ("split", "test_fraction", "validation_fraction", "seed")}
+    settings |= {name: getattr(config, name) for name in _KEYED}
     key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8)
     ids, splits = _splits(config)
     rows_in = streaming.run(
@@ -51,7 +55,12 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
             output=config.output,
             key=key.hexdigest(),
             transform=CleanRows,
-            arguments={"cleaning": config.cleaning, "ids": ids, "splits": splits},
+            arguments={
+                "cleaning": config.cleaning,
+                "ids": ids,
+                "splits": splits,
+                "rare_types": rare_image_types(config.index, config.rare_image_types),
+            },
             columns=[KEY.name, *(field.name for field in FACTS)],
             where=("status", Status.OK.value),
             rows_per_block=config.rows_per_block,
@@ -60,7 +69,9 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
     )
     if config.mark_copies:
         mark_copies(config.output)
+    flag_near_copies(config.output, config.near_copy_bits)
     save_cleaning(config.output, config.cleaning)
+    _write_reasons(config)
     if config.sheet_images:
         _write_sheets(config)
     return summarise(config.output, rows_in)
@@ -110,8 +121,15 @@ def _splits(config: CleanConfig) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
 class CleanRows:
     """Index rows to image rows: one transform a worker."""
 
-    def __init__(self, cleaning: CleaningConfig, ids: npt.NDArray[np.int64], splits: npt.NDArray[np.uint8]) -> None:
+    def __init__(
+        self,
+        cleaning: CleaningConfig,
+        ids: npt.NDArray[np.int64],
+        splits: npt.NDArray[np.uint8],
+        rare_types: frozenset[str | None] = frozenset(),
+    ) -> None:
         """Keep the configuration and the split of every row (9 bytes each)."""
+        self._rare_types = rare_types
         cv2.setNumThreads(1)
         self._cleaning, self._ids, self._splits = cleaning, ids, splits
         self._fetchers = ThreadPoolExecutor(_FETCHES)
@@ -120,7 +138,7 @@ class CleanRows:
         """Facts of some radiographs to rows of `IMAGES_SCHEMA`, in the same order."""
         facts = rows.select([KEY.name, *(field.name for field in FACTS)]).to_pylist()
         places = np.searchsorted(self._ids, rows["row_id"].to_numpy())
-        bodies = self._fetchers.map(_fetch, (row["uri"] for row in facts))
+        bodies = self._fetchers.map(self._body, facts)
         made = []
         for row, body, place in zip(facts, bodies, places, strict=True):
             if isinstance(body, ObjectError):
@@ -129,6 +147,20 @@ class CleanRows:
                 image = prepare_image(body, self._cleaning, burned_in=row["burned_in_annotation"])
             made.append({**row, "uri": row["key"], **image, "split": SPLITS[self._splits[place]]})
         return pa.Table.from_pylist(made, schema=IMAGES_SCHEMA)
+
+    def _body(self, row: dict[str, Any]) -> bytes | ObjectError:
+        if row["image_type"] in self._rare_types:
+            return ObjectError(Reason.RARE_IMAGE_TYPE, f"image type {row['image_type'] or 'not stated'}")
+        return _fetch(row["uri"])
+
+
+def rare_image_types(index: str, share: float) -> frozenset[str | None]:
+    """Values of Image Type (None: not stated) that less than `share` of the index's radiographs have."""
+    if not share:
+        return frozenset()
+    types = storage.read_table(index, columns=["image_type"], filter=pc.field("status") == Status.OK.value)
+    counts = pc.value_counts(types["image_type"]).to_pylist()
+    return frozenset(each["values"] for each in counts if each["counts"] < share * types.num_rows)
 
 
 def _fetch(uri: str) -> bytes | ObjectError:
@@ -163,6 +195,18 @@ def summarise(url: str, rows_in: int) -> dict[str, Any]:
     }
 
 
+def _write_reasons(config: CleanConfig) -> None:
+    """reasons.csv: how many objects of the archive are used, set aside or failed, why, and at which stage."""
+    index = storage.read_table(config.index, columns=["status", "reason"])
+    images = storage.read_table(config.output, columns=["status", "reason"])
+    unwanted = index.filter(pc.not_equal(index["status"], Status.OK.value))
+    lines = ["stage,status,reason,objects"]
+    for stage, table in (("index", unwanted), ("clean", images)):
+        counts = Counter((row["status"], row["reason"] or "") for row in table.to_pylist())
+        lines += [f"{stage},{status},{reason},{count}" for (status, reason), count in counts.most_common()]
+    storage.write_bytes(storage.join(config.output, "reasons.csv"), ("\n".join(lines) + "\n").encode())
+
+
 def _write_sheets(config: CleanConfig) -> None:
     """One sheet of cleaned examples and one for each reason whose objects still show something.
 
@@ -177,8 +221,10 @@ def _write_sheets(config: CleanConfig) -> None:
     if examples:
         storage.write_bytes(storage.join(config.output, "sheets", "cleaned.png"), contact_sheet(examples))
     loose = dataclasses.replace(config.cleaning, min_contrast=0.0, min_shape_px=1, max_aspect=100.0)
-    for reason in (Reason.ODD_SHAPE, Reason.BLANK_IMAGE, Reason.EXACT_COPY):
-        keys = table.filter(pc.equal(table["reason"], reason.value))["uri"][: config.sheet_images]
+    indexed = storage.read_table(config.index, columns=["key", "reason"]).rename_columns(["uri", "reason"])
+    for reason in (*_SHOWN, Reason.DERIVED_IMAGE):
+        held = table if reason in _SHOWN else indexed.sort_by("uri")
+        keys = held.filter(pc.equal(held["reason"], reason.value))["uri"][: config.sheet_images]
         uris = _uris(config.index, keys)
         bodies = [body for body in map(_fetch, uris) if isinstance(body, bytes)]
         pixels = [prepare_image(body, loose, burned_in=True)["image"] for body in bodies]

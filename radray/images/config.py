@@ -34,6 +34,10 @@ class CleanConfig:
     """Seed of the split."""
     mark_copies: bool = True
     """Set aside exact copies (same pixels); the first by URL stays."""
+    near_copy_bits: int = 2
+    """Images whose perceptual hashes of 64 bits differ in at most so many get the flag near_copy (0 to 8)."""
+    rare_image_types: float = 0.0
+    """Set aside radiographs whose ImageType is that of a smaller share of the index, for example 0.001 (0 to 0.5)."""
     rows_per_block: int = 64
     """Radiographs committed together; what a killed run does again at most, for each worker (1 to 4096)."""
     sheet_images: int = 64
@@ -50,6 +54,8 @@ class CleanConfig:
             {
                 "test_fraction": (0, 0.9),
                 "validation_fraction": (0, 0.9),
+                "near_copy_bits": (0, 8),
+                "rare_image_types": (0, 0.5),
                 "rows_per_block": (1, 4096),
                 "sheet_images": (0, 400),
             },

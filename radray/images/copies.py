@@ -1,4 +1,4 @@
-"""Exact copies: rows with the same pixels, of which the first by URL stays."""
+"""Copies in an images table: exact ones are set aside, the first by URL stays; near ones get a flag."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pyarrow.parquet as parquet
 
 from radray import storage
 from radray.errors import Reason, Status
+from radray.images.near_duplicates import find_near_pairs
 
+NEAR_COPY = "near_copy"
+"""Flag of an image that looks like another one further up by URL."""
 _MESSAGE = "same pixels as another object"
 
 
@@ -33,6 +36,37 @@ def mark_copies(url: str) -> int:
         for file in storage.list_files(url, ".parquet"):
             _mark(file, copies)
     return len(copies)
+
+
+def flag_near_copies(url: str, max_bits: int) -> int:
+    """Flag every usable image whose perceptual hash is near that of one before it by URL; return how many there are.
+
+    Flags of an earlier run that no longer hold are taken back. Only files with a change are replaced.
+
+    Args:
+        url: The images table.
+        max_bits: Bits of 64 in which the hashes differ at most, 0 to 8.
+    """
+    facts = storage.read_table(url, columns=["uri", "row_id", "perceptual_hash", "status"])
+    facts = facts.filter(pc.equal(facts["status"], Status.OK.value)).sort_by("uri")
+    pairs = find_near_pairs(facts["perceptual_hash"].to_numpy(), max_bits)
+    near = pa.array(np.unique(facts["row_id"].to_numpy()[pairs.second]), pa.int64())
+    for file in storage.list_files(url, ".parquet"):
+        place = storage.locate(file)
+        brief = parquet.read_table(place.path, filesystem=place.arrow, columns=["row_id", "flags"])
+        wanted = pc.is_in(brief["row_id"], near).to_pylist()
+        flags = brief["flags"].to_pylist()
+        if all((NEAR_COPY in (own or ())) == is_near for own, is_near in zip(flags, wanted, strict=True)):
+            continue
+        new = [
+            own if own is None else [flag for flag in own if flag != NEAR_COPY] + [NEAR_COPY] * is_near
+            for own, is_near in zip(flags, wanted, strict=True)
+        ]
+        table = parquet.read_table(place.path, filesystem=place.arrow)
+        field = table.schema.field("flags")
+        table = table.set_column(table.schema.get_field_index("flags"), field, pa.array(new, field.type))
+        storage.write_table(file, table)
+    return len(near)
 
 
 def _mark(file: str, copies: pa.Array) -> None:

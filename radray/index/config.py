@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from radray.dicom.radiograph import DEFAULT_MODALITIES, RadiographRule
+from radray.dicom.radiograph import DEFAULT_MODALITIES, DERIVED_TYPES, RadiographRule
 from radray.errors import ConfigError
 from radray.index.labels import parse_labels
 from radray.regions import load_regions
@@ -40,6 +40,10 @@ class IndexConfig:
     """Values of Modality (0008,0060) that are radiographs."""
     secondary_captures: bool = False
     """Take Secondary Capture objects of these modalities even when they are not digitised film."""
+    derived_types: tuple[str, ...] = DERIVED_TYPES
+    """Values of ImageType (0008,0008) of drawings, annotated copies and computed views, which are set aside."""
+    frames: Literal["single", "first"] = "single"
+    """Objects of several frames: `single` sets them aside, `first` takes their first frame."""
     header_bytes: int = 65_536
     """Bytes read first of each object; more are read when its header is longer."""
 
@@ -55,6 +59,8 @@ class IndexConfig:
         return RadiographRule(
             modalities=tuple(modality.upper() for modality in self.modalities),
             secondary_captures=self.secondary_captures,
+            derived_types=tuple(kind.upper() for kind in self.derived_types),
+            first_of_many=self.frames == "first",
         )
 
     def secret(self) -> bytes | None:

@@ -6,7 +6,7 @@ import pytest
 
 from radray.errors import ConfigError
 from radray.images import assign_folds, assign_splits, class_indices
-from radray.images.split import complete_splits, read_splits
+from radray.images.split import complete_splits, extend_splits, read_splits
 
 
 def archive(patients=400, seed=0):
@@ -97,3 +97,15 @@ def test_a_sites_table_gives_the_splits(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("path,split\na/0,holdout\n")
     with pytest.raises(ConfigError, match="'holdout' is not a split"):
         read_splits(str(tmp_path / "bad.csv"), archive)
+
+
+def test_patients_keep_their_split_when_more_come() -> None:
+    patients = [f"p{number}" for number in range(60)]
+    regions = ["knee" if number % 2 else "hand" for number in range(60)]
+    shares = {"test_fraction": 0.2, "validation_fraction": 0.2, "seed": 1}
+    first = extend_splits({}, patients[:40], regions[:40], **shares)
+    assert first == assign_splits(patients[:40], regions[:40], **shares)
+    known = dict(zip(patients[:40], first, strict=True))
+    both = extend_splits(known, patients, regions, **shares)
+    assert both[:40] == first
+    assert set(both[40:]) == {"train", "validation", "test"}

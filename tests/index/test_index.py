@@ -21,7 +21,7 @@ from radray.index.headers import ReadHeaders
 from radray.index.labels import parse_labels
 from radray.index.manifest import ensure_manifest
 from radray.regions import load_regions
-from radray.tables import INDEX_SCHEMA
+from radray.tables import INDEX_SCHEMA, MANIFEST_SCHEMA
 
 REGIONS = load_regions("skeletal14")
 KEY = "0123456789abcdef0123456789abcdef"
@@ -206,3 +206,79 @@ def test_a_run_counts_every_row_and_a_second_run_adds_none(
     assert run_index(settings) == summary
     with pytest.raises(ConfigError, match="another configuration"):
         run_index(config(archive, settings.output, regions="skeletal22"))
+
+
+def test_a_finished_index_reads_only_what_is_new_or_changed(
+    archive: str, store: str, monkeypatch: pytest.MonkeyPatch, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from radray.index.stage import run_index
+
+    monkeypatch.setenv("RADRAY_PATIENT_KEY", KEY)
+    settings = config(archive, storage.join(store, "index"))
+    run_index(settings)
+    before = {row["uri"]: row for row in storage.read_table(settings.output).to_pylist()}
+    storage.write_bytes(storage.join(archive, "fuss/5.dcm"), radiograph("FOOT", 5))
+    storage.write_bytes(storage.join(archive, "hand/2"), radiograph("ELBOW", 2))
+    storage.remove(storage.join(archive, "ct.dcm"))
+    capsys.readouterr()
+    summary = run_index(settings)
+    assert "3 of 5 rows are there already" in capsys.readouterr().err
+    assert summary["rows_in"] == summary["rows_out"] == 5
+    after = {row["uri"][len(archive) + 1 :]: row for row in storage.read_table(settings.output).to_pylist()}
+    assert {name: row["label"] for name, row in after.items()} == {
+        "fuss/5.dcm": "foot",
+        "hand/2": "elbow",
+        "hand/3.dcm": None,
+        "knie/1.dcm": "knee",
+        "readme.txt": None,
+    }
+    for name in ("hand/3.dcm", "knie/1.dcm", "readme.txt"):
+        assert after[name] == before[storage.join(archive, name)]
+    assert run_index(settings) == summary
+
+
+def test_members_of_a_zip_file_are_indexed(store: str) -> None:
+    from io import BytesIO
+    from zipfile import ZIP_DEFLATED, ZipFile
+
+    body = BytesIO()
+    with ZipFile(body, "w", ZIP_DEFLATED) as packed:
+        packed.writestr("knie/1.dcm", radiograph("KNEE", 1, EncapsulatedDocument=b"x" * 200_000))
+        packed.writestr("hand/2", radiograph("HAND", 2))
+    storage.write_bytes(storage.join(store, "archive/export.zip"), body.getvalue())
+    rows = read(storage.join(store, "archive"), storage.join(store, "index"))
+    assert [(row["uri"].split("::")[1], row["status"], row["label"]) for row in rows] == [
+        ("hand/2", "ok", "hand"),
+        ("knie/1.dcm", "ok", "knee"),
+    ]
+
+
+def test_an_object_listed_twice_is_refused(archive: str, store: str) -> None:
+    url = storage.join(store, "objects.csv")
+    storage.write_bytes(url, f"uri\n{archive}/hand/2\n{archive}/hand/2\n".encode())
+    with pytest.raises(ConfigError, match="1 of its 2 objects are listed twice"):
+        ensure_manifest(url, storage.join(store, "index"))
+
+
+def test_what_counts_as_a_radiograph_is_configuration(tmp_path: Path) -> None:
+    objects = {
+        "run": radiograph("KNEE", 1, NumberOfFrames=2, PixelData=bytes(32)),
+        "printed": radiograph("KNEE", 2, ImageType=["DERIVED", "PRIMARY", "PRINT"]),
+        "xa": radiograph("KNEE", 3, Modality="XA", SOPClassUID="1.2.840.10008.5.1.4.1.1.12.1"),
+    }
+    for name, body in objects.items():
+        (tmp_path / name).write_bytes(body)
+
+    def reasons(**changes: Any) -> dict[str, str | None]:
+        rule = config(str(tmp_path), "out", **changes).rule()
+        reader = HeaderReader(regions=REGIONS, pseudonyms=Pseudonyms(b"k" * 16), rule=rule)
+        step = ReadHeaders(reader=reader, labels=parse_labels("header", str(tmp_path), REGIONS), header_bytes=4096)
+        listed = [
+            {"uri": str(tmp_path / name), "row_id": 0, "size": 1, "etag": "", "modified": None} for name in objects
+        ]
+        rows = step(pa.Table.from_pylist(listed, schema=MANIFEST_SCHEMA)).to_pylist()
+        return {Path(row["uri"]).name: row["reason"] for row in rows}
+
+    assert reasons() == {"run": "not_radiograph", "printed": "derived_image", "xa": "not_radiograph"}
+    taken = reasons(frames="first", derived_types=("drawing",), modalities=("dx", "xa"))
+    assert taken == {"run": None, "printed": None, "xa": None}

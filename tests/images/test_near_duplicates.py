@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from radray.audit.near_duplicates import find_equal_pairs, find_near_pairs
+from radray.images.near_duplicates import find_equal_pairs, find_near_pairs
 
 
 def planted_hashes(seed=0):
