@@ -50,7 +50,7 @@ def fit_temperature(logits: Tensor, labels: Tensor, noise: float = 0.0) -> float
     return math.exp(best(coarse + torch.linspace(-_COARSE, _COARSE, 21)))
 
 
-def fit_pool(probabilities: Tensor, labels: Tensor, noise: float = 0.0, *, prior: float = 0.5) -> tuple[Tensor, float]:
+def fit_pool(probabilities: Tensor, labels: Tensor, noise: float = 0.0, *, prior: float = 0.1) -> tuple[Tensor, float]:
     """Weights and temperature of the members' geometric mean under which it explains the labels best.
 
     Args:
