@@ -25,7 +25,7 @@ Polygon = npt.NDArray[np.float32]
 """Corners (x, y) in pixels, float32 [points, 2]; (0, 0) is the outer corner of the first pixel."""
 
 _DETECT_PX = 256
-_TOLERANCES = (0.02, 0.045, 0.08)
+_TOLERANCES = (0.0, 0.02, 0.045, 0.08)
 _MIN_STEP = 0.08
 """Step in grey across four fifths of a field's edge where the outside is not black; skin ends more softly."""
 

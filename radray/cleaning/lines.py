@@ -2,8 +2,8 @@
 
 Edges vote for lines (Hough), the votes name the angle at which a rectangle may lie, and there every pair of pairs of
 parallel lines is tried. A rectangle counts only if all four sides lie in the image and the grey steps along each of
-them but not beyond its corners, and if what lies outside is quiet and lighter than the darkest inside, as a
-collimator's shadow is. Shafts, casts and rulers have two sides; limbs on dark air have a dark outside.
+them but not beyond its corners, and if what lies outside is quiet and either lighter than the darkest inside, as a
+collimator's shadow is, or dark and even, as a shutter is. Shafts, casts and rulers have two sides only.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ _EACH, _ALL = 0.7, 0.85
 """Share of each side, and of all sides together, along which the grey must step."""
 _LIGHTER = 20
 """Grey levels by which the outside is lighter than the darkest inside."""
+_DARK, _EVEN = 40, 12
+"""Grey of a shutter, and spread of it, at most."""
 _QUIET, _SLOPE_CAP = 0.35, 40
 """Mean slope outside over that inside, at most, and the greatest slope that counts, in grey levels."""
 
@@ -78,7 +80,8 @@ def find_rectangle(levels: Mask, min_area: float) -> tuple[Corners, float] | Non
         Corners (x, y), float32 [4, 2], and the angle of the first side, 0 to 90 degrees; None where nothing convinces.
     """
     ring = np.concatenate([levels[1], levels[-2], levels[:, 1], levels[:, -2]])
-    if np.quantile(ring, 0.6) - np.quantile(levels[::4, ::4], 0.03) < _LIGHTER:
+    lighter = np.quantile(ring, 0.6) - np.quantile(levels[::4, ::4], 0.03) >= _LIGHTER
+    if not lighter and np.quantile(ring, 0.6) > _DARK:
         return None
     votes = _vote(levels)
     angle = _likely_angle(_peaks(votes), max(levels.shape))
@@ -233,4 +236,8 @@ def _is_shadowed(levels: Mask, corners: Corners) -> bool:
     unrest = np.minimum(slope, _SLOPE_CAP)
     if unrest[outer].mean() > _QUIET * unrest[core].mean():
         return False
-    return bool(np.quantile(small[outer], 0.25) - np.quantile(small[core], 0.05) >= _LIGHTER)
+    low, quarter, high = np.quantile(small[outer], (0.02, 0.25, 0.98))
+    if quarter - np.quantile(small[core], 0.05) >= _LIGHTER:
+        return True
+    # A shutter: so dark and even outside that nothing is lost there.
+    return bool(quarter <= _DARK and high - low <= _EVEN)

@@ -19,7 +19,7 @@ from radray.dicom.fragments import codec_of, first_frame
 from radray.dicom.grey import grey_values, is_inverted, luminance_table, padding_range, pixel_height
 from radray.dicom.parsing import PIXEL_DATA, UNDEFINED_LENGTH, ParsedObject, PixelElement, lenient, parse
 from radray.dicom.samples import FrameSpec, SmallFrame, frame_bytes, read_uncompressed, small_frame
-from radray.dicom.syntaxes import CODECS, is_supported
+from radray.dicom.syntaxes import CODECS, LOSSY, is_supported
 from radray.dicom.values import integer, text
 from radray.errors import ConfigError, ObjectError, Reason
 
@@ -117,6 +117,7 @@ def _frame_spec(parsed: ParsedObject, side_px: int) -> FrameSpec:
         planar=integer(header, "PlanarConfiguration") == 1,
         big_endian=not parsed.little_endian,
         padding=padding_range(header, signed=signed, bits_allocated=allocated),
+        lossy=parsed.transfer_syntax in LOSSY,
         bright_is_low=is_inverted(header),
         palette=palette,
         side_px=side_px,

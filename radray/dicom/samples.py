@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -10,6 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 Float = npt.NDArray[np.float32]
+
+
+_HALVE = 4
+"""An image this many times too large is halved first: five times as fast as one area average, 0.5 % RMS apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,8 @@ class FrameSpec:
     big_endian: bool
     padding: tuple[int, int] | None
     """Lowest and highest Pixel Padding Value (0028,0120), (0028,0121)."""
+    lossy: bool
+    """Whether the codec may leave the range of the stored bits: such values are clipped, they hold no overlays."""
     bright_is_low: bool
     """Whether low values are shown bright (MONOCHROME1): padding is filled with the dark end."""
     palette: tuple[int, tuple[float, ...]] | None
@@ -97,6 +103,8 @@ def small_frame(stored: npt.NDArray[Any], spec: FrameSpec, *, reduced_by: int = 
         reduced_by: How often a wavelet codec has halved the frame already.
     """
     rows, columns = (spec.rows, spec.columns) if reduced_by else (stored.shape[0], stored.shape[1])
+    if reduced_by:
+        spec = replace(spec, lossy=True)  # a wavelet's low band rings beyond the samples' range
     luminance = spec.palette is not None or spec.samples > 1
     values = _luminance(stored, spec) if luminance else _monochrome(stored, spec)
     if reduced_by:
@@ -124,10 +132,12 @@ def _unpack(stored: npt.NDArray[Any], spec: FrameSpec) -> npt.NDArray[Any]:
     """Drop what lies outside the stored bits (overlays, PS3.5 8.1.1) and restore the sign."""
     if stored.dtype.kind == "f" or spec.bits_allocated == 1 or stored.dtype.kind == "i":
         return stored
+    shift, top = spec.high_bit + 1 - spec.bits_stored, (1 << spec.bits_stored) - 1
+    if not spec.signed and shift == 0 and (spec.lossy or int(stored.max(initial=0)) <= top):
+        return np.minimum(stored, top) if spec.lossy else stored
     width = stored.dtype.itemsize * 8
     if spec.bits_stored >= width:
         return stored.view(stored.dtype.str.replace("u", "i")) if spec.signed else stored
-    shift = spec.high_bit + 1 - spec.bits_stored
     raw: npt.NDArray[Any] = stored.astype(np.uint32 if width > 16 else np.uint16)
     if 0 < shift < 16:
         raw >>= shift
@@ -171,7 +181,12 @@ def _shrink(values: npt.NDArray[Any], rows: int, columns: int, spec: FrameSpec) 
     height = rows * spec.pixel_height
     scale = min(1.0, spec.side_px / max(height, columns))
     size = (max(1, round(columns * scale)), max(1, round(height * scale)))
-    if values.dtype not in (np.uint16, np.int16, np.float32):
+    if values.dtype not in (np.uint8, np.uint16, np.int16, np.float32):
+        values = values.astype(np.float32)
+    while min(values.shape[1] / size[0], values.shape[0] / size[1]) >= _HALVE:
+        even = values[: values.shape[0] // 2 * 2, : values.shape[1] // 2 * 2]
+        values = cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    if values.dtype == np.uint8:
         values = values.astype(np.float32)
     if (values.shape[1], values.shape[0]) != size:
         smaller = size[0] <= values.shape[1] and size[1] <= values.shape[0]

@@ -33,6 +33,10 @@ CODECS = {
 """Encapsulated syntaxes: JPEG baseline to lossless, JPEG-LS, JPEG 2000 and HTJ2K, JPEG XL, RLE, deflated frames."""
 
 
+LOSSY = frozenset(f"1.2.840.10008.1.2.4.{last}" for last in (50, 51, 53, 55, 81, 91, 93, 112, 203))
+"""Syntaxes whose decoded samples may differ from those encoded, and lie beyond Bits Stored."""
+
+
 def is_supported(transfer_syntax: str) -> bool:
     """Whether `pixels.decode` can read frames of this transfer syntax UID."""
     return transfer_syntax in UNCOMPRESSED or transfer_syntax in CODECS

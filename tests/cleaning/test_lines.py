@@ -33,6 +33,25 @@ def test_rectangle_in_a_grey_shadow_is_found(limb, rim, tilt):
     assert abs(upright_turn(tilt) - field.angle_deg) < 1.5
 
 
+def shutter(image, polygon, level, seed=0):
+    """Collimate to a noisy shutter, hardly lighter than the air inside."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros(image.shape, np.uint8)
+    cv2.fillPoly(mask, [np.round(np.asarray(polygon) * 16 - 8).astype(np.int32)], 1, shift=4)
+    outside = level + rng.normal(0, 0.01, image.shape)
+    return np.clip(np.where(mask > 0, image - 0.25, outside), 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.08])
+@pytest.mark.parametrize("tilt", [0, 12, -31])
+def test_rectangle_of_a_dark_shutter_is_found(limb, tilt, level):
+    polygon = cv2.boxPoints(((185, 197), (190, 250), tilt)).astype(np.float32)
+    image = shutter(limb(), polygon, level)
+    field = find_exposed_field(image)
+    assert field.kind == "rectangle"
+    assert overlap(field.polygon, polygon, image.shape) > 0.93
+
+
 def grey_air_with_shaft():
     image = np.full((400, 360), 0.3, np.float32)
     cv2.rectangle(image, (150, -5), (210, 405), 0.8, -1)

@@ -34,6 +34,7 @@ def spec(rows: int, columns: int, codec: str = "jpegls") -> FrameSpec:
         planar=False,
         big_endian=False,
         padding=None,
+        lossy=False,
         bright_is_low=False,
         palette=None,
         side_px=128,
@@ -118,7 +119,7 @@ def test_after_a_crash_the_next_image_does_not_wait(child: DecodingChild) -> Non
 
 
 def test_memory_is_limited() -> None:
-    small = DecodingChild(1536 << 20)
+    small = DecodingChild(1100 << 20)
     try:
         frame = imagecodecs.jpegls_encode(np.zeros((20_000, 20_000), np.uint16))
         assert refusal(small, frame, 60, spec(20_000, 20_000)) in (Reason.TOO_LARGE, Reason.CORRUPT_PIXELS)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from radray.dicom.pixels import PixelLimits, decode
+from radray.dicom.samples import _shrink
 from radray.errors import ConfigError, ObjectError, Reason
 
 from .conftest import BIG_ENDIAN, DEFLATED, ENCODERS, EXPLICIT, IMPLICIT, dataset, make_object, picture, stored, written
+from .test_child import SPEC
 
 SIDE = 128
 RLE = "1.2.840.10008.1.2.5"
@@ -69,6 +75,52 @@ def test_jpeg2000_agrees_with_uncompressed_at_every_size(side: int) -> None:
     reduced = decode(make_object(stored(), "1.2.840.10008.1.2.4.90"), side_px=side).grey
     assert max(plain.shape) == min(side, 512)
     assert rms(plain, reduced) < 0.01
+
+
+def saturated() -> np.ndarray:
+    """White steps on black, at the ends of the 12-bit range, where lossy codecs and wavelets overshoot."""
+    pixels = np.zeros((512, 384), np.uint16)
+    pixels[100:400, 60:200] = 4095
+    pixels[250:300, 150:350] = 4094
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        ("1.2.840.10008.1.2.4.81", lambda pixels: imagecodecs.jpegls_encode(pixels, level=3)),
+        ("1.2.840.10008.1.2.4.201", lambda pixels: imagecodecs.htj2k_encode(pixels, reversible=True)),
+        ("1.2.840.10008.1.2.4.90", lambda pixels: imagecodecs.jpeg2k_encode(pixels, codecformat="j2k")),
+    ],
+    ids=["JPEG-LS near-lossless", "HTJ2K", "JPEG 2000 coded with 16 bits"],
+)
+def test_values_beyond_the_stored_bits_do_not_wrap_round(frame: tuple[str, Callable[[np.ndarray], bytes]]) -> None:
+    syntax, encode = frame
+    plain = make_object(saturated())
+    header = dataset(saturated(), 12)
+    header.PixelData = encapsulate([bytes(encode(saturated()))])
+    header["PixelData"].VR = "OB"
+    difference = decode(plain, side_px=64).grey - decode(written(header, syntax), side_px=64).grey
+    assert np.abs(difference).max() < 0.3  # steps are as sharp as pixels; a value that wraps is white for black
+
+
+def test_overlays_in_unused_bits_are_no_grey_values(grey: np.ndarray) -> None:
+    drawn = stored() | (np.indices((512, 384)).sum(axis=0) % 2 << 12).astype(np.uint16)
+    for syntax in ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.80"):
+        assert rms(decode(make_object(drawn, syntax), side_px=SIDE).grey, grey) < 0.01
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("shape", [(1000, 800), (1003, 801), (517, 2051)])
+def test_halving_first_changes_little(kind: type, shape: tuple[int, int]) -> None:
+    noise = np.random.default_rng(1).normal(0, 8, shape)
+    values = (cv2.resize(picture().astype(np.float32), shape[::-1]) * 180 + 30 + noise).clip(0, 255).astype(kind)
+    spec = replace(SPEC, rows=shape[0], columns=shape[1], side_px=100)
+    small = _shrink(values, *shape, spec)
+    size = (small.shape[1], small.shape[0])
+    expected = cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    assert max(small.shape) == 100
+    assert rms(small / 255, expected / 255) < 0.01
 
 
 def test_monochrome1_is_turned_so_that_bone_is_bright(grey: np.ndarray) -> None:
