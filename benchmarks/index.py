@@ -3,7 +3,7 @@
 A small server on loopback serves files with byte ranges, waits before each answer, and counts requests and bytes by
 kind of object. The plain recipe fetches every object whole and reads it with pydicom.dcmread, one after the other.
 
-python benchmarks/index.py [--objects 3000] [--latency-ms 20]
+python benchmarks/index.py [--objects 12000] [--latency-ms 20]
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def plain_recipe(urls: list[str]) -> int:
 def main() -> None:
     """Measure, print a table and, last, one line of JSON."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--objects", type=int, default=3000)
+    options.add_argument("--objects", type=int, default=12000)
     options.add_argument("--latency-ms", type=float, default=20.0)
     given = options.parse_args()
     rng = np.random.default_rng(0)

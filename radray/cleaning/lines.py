@@ -224,7 +224,7 @@ def _corners(box: Places, angle: int, shape: tuple[int, ...]) -> Corners:
 
 
 def _is_shadowed(levels: Mask, corners: Corners) -> bool:
-    """Whether what lies outside is quiet, and lighter than the darkest inside."""
+    """Whether what lies outside is quiet, and lighter than the darkest inside or as dark and even as a shutter."""
     small = cv2.blur(cv2.resize(levels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), (3, 3))
     slope = cv2.morphologyEx(small, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     inner = np.zeros(small.shape, np.uint8)

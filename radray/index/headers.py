@@ -17,7 +17,7 @@ from radray.tables import INDEX_SCHEMA, MANIFEST_SCHEMA
 _GROWTH = 8
 _MAX_HEADER_BYTES = 1 << 26
 """Longest header that is read (64 MiB)."""
-_READS_AT_ONCE = 8
+_READS_AT_ONCE = 32
 """Ranged reads under way together: a store answers late, but many at once."""
 
 _UIDS = ("sop_instance_uid", "study_instance_uid", "series_instance_uid")
