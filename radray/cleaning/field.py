@@ -317,5 +317,6 @@ def fade_outside(grey: Grey, field: ExposedField, band_px: float, feather_px: fl
         mask[:, -2],
     )
     distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    weight = np.clip((distance - band_px) / max(feather_px, 1e-3), 0.0, 1.0)
+    # A mask without an edge is infinitely far from one.
+    weight = np.clip((np.minimum(distance, 1e6) - band_px) / max(feather_px, 1e-3), 0.0, 1.0)
     return np.asarray(cv2.multiply(grey, weight.astype(np.float32)), np.float32)

@@ -77,7 +77,7 @@ def _window(values: Float, centre: float, width: float, function: str) -> Float:
 
 def _by_percentiles(values: Float, dataset: Dataset) -> Float:
     """The 0.5th percentile black, the 99.5th white; 8-bit pictures that use their range keep it."""
-    bits = integer(dataset, "BitsStored") or 16
+    bits = min(max(integer(dataset, "BitsStored") or 16, 1), 32)
     low, high = (float(edge) for edge in np.percentile(values, _PERCENTILES))
     top = float((1 << bits) - 1)
     unscaled = number(dataset, "RescaleSlope") in (None, 1.0) and not items(dataset, "ModalityLUTSequence")

@@ -68,8 +68,13 @@ def read_facts(prefix: bytes, reader: HeaderReader, *, complete: bool) -> dict[s
             facts["transfer_syntax"] = _matching(_UID, parsed.transfer_syntax)
             _check(parsed, reader.rule)
         facts["status"] = Status.OK.value
+    except MoreBytesNeeded:
+        raise
     except ObjectError as error:
         facts |= {"status": error.reason.status.value, "reason": error.reason.value, "message": error.message}
+    except Exception as error:  # a damaged header can hold any value in any place
+        reason = Reason.CORRUPT_HEADER
+        facts |= {"status": reason.status.value, "reason": reason.value, "message": type(error).__name__}
     return facts
 
 

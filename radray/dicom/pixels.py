@@ -68,7 +68,12 @@ def decode(body: bytes, *, side_px: int, limits: PixelLimits | None = None) -> P
             DECODER_CRASHED, DECODE_TIMEOUT.
     """
     with lenient():
-        return _decode(body, side_px, limits or PixelLimits())
+        try:
+            return _decode(body, side_px, limits or PixelLimits())
+        except ObjectError:
+            raise
+        except Exception as error:  # a damaged header can hold any number in any place
+            raise ObjectError(Reason.CORRUPT_PIXELS, f"cannot be read ({type(error).__name__})") from error
 
 
 def _decode(body: bytes, side_px: int, limits: PixelLimits) -> Pixels:

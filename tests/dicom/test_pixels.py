@@ -361,3 +361,17 @@ def test_every_odd_object_gives_pixels_or_a_reason() -> None:
 
 def test_the_picture_is_worth_comparing() -> None:
     assert picture().std() > 0.15
+
+
+@pytest.mark.parametrize(
+    "elements", [{"BitsStored": 65535}, {"HighBit": 65535}, {"WindowWidth": 1e300}, {"RescaleSlope": -1e300}]
+)
+def test_absurd_numbers_in_a_header_are_no_crash(elements: dict[str, Any]) -> None:
+    header = dataset(stored(), 12, **elements)
+    header.PixelData = stored().tobytes()
+    header["PixelData"].VR = "OW"
+    try:
+        shown = decode(written(header, EXPLICIT), side_px=SIDE).grey
+        assert np.isfinite(shown).all()
+    except ObjectError as error:
+        assert error.reason is Reason.CORRUPT_PIXELS
