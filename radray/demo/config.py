@@ -10,7 +10,7 @@ from radray.errors import check_ranges
 
 @dataclass(frozen=True, kw_only=True)
 class DemoConfig:
-    """A synthetic PACS export through every stage to a report; about nine minutes on two cores."""
+    """A synthetic PACS export through every stage to a report; eight to eleven minutes on two cores."""
 
     output: str = "demo"
     """Folder or URL that gets the archive, every stage's tables, report.html and summary.json."""

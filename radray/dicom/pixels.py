@@ -6,6 +6,7 @@ averaged straight from the object's bytes.
 
 from __future__ import annotations
 
+import atexit
 import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -185,4 +186,6 @@ def _uid(transfer_syntax: str) -> str:
 
 @lru_cache(maxsize=4)
 def _child(memory_mib: int) -> DecodingChild:
-    return DecodingChild(memory_mib << 20)
+    child = DecodingChild(memory_mib << 20)
+    atexit.register(child.close)
+    return child

@@ -67,7 +67,7 @@ def cpu_demo() -> Recipe:
     return Recipe(
         backbone="resnet10",
         side_px=64,
-        epochs=32,
+        epochs=28,
         supcon_epochs=8,
         byol_epochs=6,
         supervised_epochs=50,
