@@ -6,16 +6,13 @@ python benchmarks/phantom.py [--objects 120] [--side-px 1024]
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections import defaultdict
 
 import cv2
 import numpy as np
-import pydicom
+from common import print_results, result
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -26,7 +23,6 @@ from radray.phantom.export import draw_object
 from radray.phantom.plan import plan_archive
 from radray.phantom.radiograph import render_radiograph
 from radray.regions import load_regions
-from radray.version import __version__
 
 GOAL_OBJECTS_S = 30.0
 GOAL_LINEAR_ACCURACY = 0.35
@@ -79,22 +75,12 @@ def main() -> None:
         print(f"  {syntax:26s} {milliseconds:7.1f} ms an object")
     print(f"linear classifier on brightness and size, 14 balanced regions: {accuracy:.1%} (chance 7.1 %)")
     results = {
-        "objects_per_s_per_core": {
-            "value": round(speed, 1), "goal": GOAL_OBJECTS_S, "baseline": None, "met": speed >= GOAL_OBJECTS_S,
-        },
-        "brightness_size_linear_accuracy": {
-            "value": round(accuracy, 3), "goal": GOAL_LINEAR_ACCURACY, "baseline": round(1 / 14, 3),
-            "met": accuracy < GOAL_LINEAR_ACCURACY,
-        },
-    }  # fmt: skip
-    versions = {
-        "radray": __version__,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "pydicom": pydicom.__version__,
+        "objects_per_s_per_core": result(round(speed, 1), GOAL_OBJECTS_S),
+        "brightness_size_linear_accuracy": result(
+            round(accuracy, 3), GOAL_LINEAR_ACCURACY, round(1 / 14, 3), least=False
+        ),
     }
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    print(json.dumps({"benchmark": "phantom", "machine": machine, "versions": versions, "results": results}))
+    print_results("phantom", ("numpy", "opencv-python-headless", "pydicom"), results)
 
 
 if __name__ == "__main__":

@@ -37,10 +37,24 @@ def read_site_table(url: str, option: str, base: str | None = None) -> pa.Table:
         raise
     except Exception as error:
         raise ConfigError(f"{option} {url}: cannot be read as CSV or Parquet ({type(error).__name__})") from error
-    key = next((name for name in ("uri", "path") if name in table.column_names), None)
-    if key is None:
-        raise ConfigError(f"{option} {url}: its columns are {table.column_names}; uri or path is needed")
+    key = key_column(table.column_names, url, option)
     folder = storage.normalise_url(base or storage.parent(url))
-    names = [str(name or "") for name in table[key].to_pylist()]
-    uris = [name if "://" in name or name.startswith("/") else storage.join(folder, name) for name in names]
+    uris = [object_uri(str(name or ""), folder) for name in table[key].to_pylist()]
     return table.drop_columns([key]).add_column(0, "uri", pa.array(uris, pa.string()))
+
+
+def key_column(names: list[str], url: str, option: str) -> str:
+    """The column that names the objects, uri or path.
+
+    Raises:
+        ConfigError: Neither is there.
+    """
+    key = next((name for name in ("uri", "path") if name in names), None)
+    if key is None:
+        raise ConfigError(f"{option} {url}: its columns are {names}; uri or path is needed")
+    return key
+
+
+def object_uri(name: str, folder: str) -> str:
+    """The URL of an object that a table names by its URL, its absolute path, or its path below `folder`."""
+    return name if "://" in name or name.startswith("/") else storage.join(folder, name)

@@ -20,7 +20,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as dataset
-import pyarrow.parquet as parquet
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
@@ -33,6 +32,7 @@ from radray import cluster, storage
 from radray.errors import ConfigError
 
 ID_COLUMN = "row_id"
+_Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class _PyarrowCheckpointManager(IdColumnCheckpointManager):
@@ -121,8 +121,7 @@ def run(step: Pass) -> int:
     cluster.connect()
     expected = _expected_ids(step)
     checkpoint = storage.join(output.path, "_checkpoint", step.key)
-    _drop_stale(step, expected)
-    done = np.isin(committed_ids(checkpoint, output.arrow), expected).sum()
+    done = np.isin(_drop_stale(step, committed_ids(checkpoint, output.arrow), expected), expected).sum()
     if done < len(expected):
         if done:
             print(f"{step.title}: {done:,} of {len(expected):,} rows are there already, going on", file=sys.stderr)
@@ -159,40 +158,35 @@ def _refuse_mixture(step: Pass, output: storage.Location) -> None:
 
 def _expected_ids(step: Pass) -> np.ndarray[Any, np.dtype[np.int64]]:
     where = None if step.where is None else pc.field(step.where[0]) == step.where[1]
-    ids = storage.read_table(step.source, columns=[ID_COLUMN], filter=where)
-    return np.sort(ids.column(ID_COLUMN).to_numpy())
+    return np.sort(_ids(step.source, where))
 
 
-def _drop_stale(step: Pass, expected: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-    """Take rows out of the checkpoint and out of the output whose ids are not expected.
+def _drop_stale(step: Pass, committed: _Ids, expected: _Ids) -> _Ids:
+    """Take rows out of the checkpoint and out of the output whose ids are not expected; return the ids still committed.
 
     The checkpoint comes first: a run killed in between finds the rows again, and a row without a checkpoint is stale
     or made again, never kept twice.
     """
     rows = storage.list_files(step.output, ".parquet")
-    commits = storage.list_files(storage.join(step.output, "_checkpoint", step.key), ".parquet")
-    columns = [ID_COLUMN] if step.redo is None else [ID_COLUMN, step.redo[0]]
-    held = [_read_columns(file, columns) for file in rows]
-    ids = [table[ID_COLUMN].to_numpy() for table in held]
-    committed = [_read_columns(file, [ID_COLUMN])[ID_COLUMN].to_numpy() for file in commits]
-    stale = np.setdiff1d(np.concatenate([*ids, *committed, np.empty(0, np.int64)]), expected)
+    stale = np.setdiff1d(np.concatenate([committed, _ids(step.output) if rows else committed]), expected)
     if not len(stale):
-        return
-    if step.redo is not None:
-        judged = [table.filter(pc.equal(table[step.redo[0]], step.redo[1]))[ID_COLUMN].to_numpy() for table in held]
-        stale = np.unique(np.concatenate([stale, *judged]))
+        return committed
+    if step.redo is not None and rows:
+        stale = np.union1d(stale, _ids(step.output, pc.field(step.redo[0]) == step.redo[1]))
     print(f"{step.title}: {len(stale):,} rows of objects that are gone or have changed are taken away", file=sys.stderr)
-    for file, own in zip([*commits, *rows], [*committed, *ids], strict=True):
-        keep = ~np.isin(own, stale)
+    commits = storage.list_files(storage.join(step.output, "_checkpoint", step.key), ".parquet")
+    for file in (*commits, *rows):
+        keep = ~np.isin(_ids(file), stale)
         if not keep.any():
             storage.remove(file)
         elif not keep.all():
-            storage.write_table(file, _read_columns(file, None).filter(pa.array(keep)))
+            storage.write_table(file, storage.read_table(file).filter(pa.array(keep)))
+    return committed[~np.isin(committed, stale)]
 
 
-def _read_columns(file: str, columns: list[str] | None) -> pa.Table:
-    place = storage.locate(file)
-    return parquet.read_table(place.path, filesystem=place.arrow, columns=columns)
+def _ids(url: str, where: pc.Expression | None = None) -> _Ids:
+    ids: _Ids = storage.read_table(url, columns=[ID_COLUMN], filter=where).column(ID_COLUMN).to_numpy()
+    return ids
 
 
 def _stream(step: Pass, source: storage.Location, output: storage.Location, total: int, done: int) -> None:

@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from radray import storage
-from radray.archive.members import is_zip, list_members
-from radray.archive.s3_listing import list_keys
+from radray.archive.members import SEPARATOR, is_zip, list_members
+from radray.archive.s3_listing import bucket_and_prefix, list_keys
 from radray.archive.tables import INVENTORY, Listed, is_table, list_inventory, list_table
 from radray.errors import ConfigError
 from radray.tables import row_id
@@ -70,7 +70,7 @@ def _members(uri: str, size: int | None, etag: str, modified: datetime | None) -
         members = list(list_members(uri, etag))
     except (zipfile.BadZipFile, NotImplementedError):
         members = []
-    rows = [_row(*member) for member in members if _is_object(member[0].split("::", 1)[1])]
+    rows = [_row(*member) for member in members if _is_object(member[0][len(uri) + len(SEPARATOR) :])]
     yield from rows or [_row(uri, size, etag, modified)]
 
 
@@ -95,11 +95,10 @@ def _folder(folder: str) -> Iterator[Listed]:
 
 
 def _s3(place: storage.Location) -> Iterator[Listed]:
-    bucket, _, prefix = place.path.partition("/")
-    above = len(f"{prefix.rstrip('/')}/") if prefix else 0
+    bucket, prefix = bucket_and_prefix(place)
     for entry in list_keys(place):
         key = entry["Key"]
-        if not key.endswith("/") and _is_object(key[above:]):
+        if not key.endswith("/") and _is_object(key[len(prefix) :]):
             etag = str(entry.get("ETag", "")).strip('"')
             yield f"s3://{bucket}/{key}", entry["Size"], etag, entry.get("LastModified")
 

@@ -93,8 +93,6 @@ def _read_gzip(uri: str, start: int, length: int) -> bytes:
             break
         place, ask = place + len(part), 4 * ask
         found += stream.decompress(part, start + length - len(found))
-        while stream.unconsumed_tail and len(found) < start + length:
-            found += stream.decompress(stream.unconsumed_tail, start + length - len(found))
     return bytes(found[start:])
 
 

@@ -30,8 +30,7 @@ Entry = dict[str, Any]
 
 def list_keys(place: storage.Location) -> Iterator[Entry]:
     """Every object below `place` in the order of the keys' UTF-8 bytes."""
-    bucket, _, prefix = place.path.partition("/")
-    prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+    bucket, prefix = bucket_and_prefix(place)
     cuts = _cuts(place, bucket, prefix)
     stop = threading.Event()
     active: deque[_Range] = deque()
@@ -47,28 +46,26 @@ def list_keys(place: storage.Location) -> Iterator[Entry]:
         stop.set()
 
 
+def bucket_and_prefix(place: storage.Location) -> tuple[str, str]:
+    """The bucket of an S3 URL, and the prefix with its closing slash ("" for the whole bucket)."""
+    bucket, _, prefix = place.path.partition("/")
+    return bucket, f"{prefix.rstrip('/')}/" if prefix else ""
+
+
 def _cuts(place: storage.Location, bucket: str, prefix: str) -> Iterator[str]:
     """Keys at which to cut, in order: folder names of the first level that has enough of them."""
     level = [prefix]
     for _ in range(_DEPTH):
         found: list[str] = []
         for folder in level:
-            page = place.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=folder, Delimiter="/", MaxKeys=PAGE)
-            names = [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
-            if page.get("IsTruncated"):
+            pages = _folder_pages(place, {"Bucket": bucket, "Prefix": folder, "Delimiter": "/", "MaxKeys": PAGE})
+            names, more = next(pages)
+            if more:
                 # Many folders: one page of them is range enough, and the next page is asked for when it is needed.
                 yield from (name for name in found if name < folder)
                 yield from names[:1]
-                while page.get("IsTruncated"):
-                    page = place.fs.call_s3(
-                        "list_objects_v2",
-                        Bucket=bucket,
-                        Prefix=folder,
-                        Delimiter="/",
-                        MaxKeys=PAGE,
-                        ContinuationToken=page["NextContinuationToken"],
-                    )
-                    yield from [entry["Prefix"] for entry in page.get("CommonPrefixes", ())][:1]
+                for names, _ in pages:
+                    yield from names[:1]
                 return
             found += names
         if len(found) >= _ENOUGH or not found:
@@ -76,6 +73,16 @@ def _cuts(place: storage.Location, bucket: str, prefix: str) -> Iterator[str]:
         level = found
     folders = found or (level if level != [prefix] else [])
     yield from folders[:: -(-len(folders) // _MOST) or 1]
+
+
+def _folder_pages(place: storage.Location, request: dict[str, Any]) -> Iterator[tuple[list[str], bool]]:
+    """Folders below a prefix page by page, and whether there are more."""
+    more = True
+    while more:
+        page = place.fs.call_s3("list_objects_v2", **request)
+        more = bool(page.get("IsTruncated"))
+        yield [entry["Prefix"] for entry in page.get("CommonPrefixes", ())], more
+        request = request | {"ContinuationToken": page.get("NextContinuationToken")}
 
 
 class _Range:

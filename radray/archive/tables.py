@@ -16,6 +16,7 @@ import pyarrow.parquet as parquet
 
 from radray import storage
 from radray.errors import ConfigError
+from radray.site_table import key_column, object_uri
 
 Listed = tuple[str, int | None, str, datetime | None]
 """URL, size in bytes, ETag, time of the last change."""
@@ -37,15 +38,10 @@ def list_table(url: str) -> Iterator[Listed]:
     """
     folder = storage.parent(url)
     for batch in _batches(url):
-        names = batch.schema.names
-        key = next((name for name in ("uri", "path") if name in names), None)
-        if key is None:
-            raise ConfigError(f"--archive {url}: its columns are {names}; uri or path is needed")
+        key = key_column(batch.schema.names, url, "--archive")
         for row in batch.to_pylist():
-            name = str(row[key] or "")
-            if name:
-                uri = name if "://" in name or name.startswith("/") else storage.join(folder, name)
-                yield _listed(uri, row.get("size"), row.get("etag"), row.get("modified"))
+            if name := str(row[key] or ""):
+                yield _listed(object_uri(name, folder), row.get("size"), row.get("etag"), row.get("modified"))
 
 
 def list_inventory(url: str) -> Iterator[Listed]:

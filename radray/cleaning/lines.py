@@ -80,8 +80,8 @@ def find_rectangle(levels: Mask, min_area: float) -> tuple[Corners, float] | Non
         Corners (x, y), float32 [4, 2], and the angle of the first side, 0 to 90 degrees; None where nothing convinces.
     """
     ring = np.concatenate([levels[1], levels[-2], levels[:, 1], levels[:, -2]])
-    lighter = np.quantile(ring, 0.6) - np.quantile(levels[::4, ::4], 0.03) >= _LIGHTER
-    if not lighter and np.quantile(ring, 0.6) > _DARK:
+    edge = np.quantile(ring, 0.6)
+    if edge > _DARK and edge - np.quantile(levels[::4, ::4], 0.03) < _LIGHTER:
         return None
     votes = _vote(levels)
     angle = _likely_angle(_peaks(votes), max(levels.shape))

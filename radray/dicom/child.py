@@ -70,9 +70,10 @@ class DecodingChild:
     def close(self) -> None:
         """End the child, and the one that stands by."""
         with self._lock:
-            self._end()
-            self._process, self._spare = self._spare, None
-            self._end()
+            if self._owner == os.getpid():
+                _close(self._process)
+                _close(self._spare)
+            self._process = self._spare = None
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._owner != os.getpid():  # after a fork the pipes belong to the other process

@@ -70,11 +70,9 @@ def read_facts(prefix: bytes, reader: HeaderReader, *, complete: bool) -> dict[s
         facts["status"] = Status.OK.value
     except MoreBytesNeeded:
         raise
-    except ObjectError as error:
-        facts |= {"status": error.reason.status.value, "reason": error.reason.value, "message": error.message}
     except Exception as error:  # a damaged header can hold any value in any place
-        reason = Reason.CORRUPT_HEADER
-        facts |= {"status": reason.status.value, "reason": reason.value, "message": type(error).__name__}
+        wrong = error if isinstance(error, ObjectError) else ObjectError(Reason.CORRUPT_HEADER, type(error).__name__)
+        facts |= {"status": wrong.reason.status.value, "reason": wrong.reason.value, "message": wrong.message}
     return facts
 
 

@@ -28,29 +28,25 @@ _NOT_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.481.",  # radiotherapy
     "1.2.840.10008.1.3.10",  # media directory
 )
-DERIVED_TYPES = tuple(
-    sorted(
-        {
-            "ANNOTATED",
-            "ANNOTATION",
-            "CAPTURE",
-            "CUTOUT",
-            "DOSEINFO",
-            "DRAWING",
-            "LOCALIZER",
-            "MEASUREMENT",
-            "MPR",
-            "PRINT",
-            "REFORMATTED",
-            "REPORT",
-            "SCREENSHOT",
-            "SCREEN",
-            "SCREEN SAVE",
-            "SUBTRACTION",
-            "TOMOGRAPHY",
-            "TOMOSYNTHESIS",
-        }
-    )
+DERIVED_TYPES = (
+    "ANNOTATED",
+    "ANNOTATION",
+    "CAPTURE",
+    "CUTOUT",
+    "DOSEINFO",
+    "DRAWING",
+    "LOCALIZER",
+    "MEASUREMENT",
+    "MPR",
+    "PRINT",
+    "REFORMATTED",
+    "REPORT",
+    "SCREEN",
+    "SCREEN SAVE",
+    "SCREENSHOT",
+    "SUBTRACTION",
+    "TOMOGRAPHY",
+    "TOMOSYNTHESIS",
 )
 """Values of Image Type (0008,0008) of drawings, annotated copies and computed views."""
 

@@ -132,16 +132,20 @@ def _unpack(stored: npt.NDArray[Any], spec: FrameSpec) -> npt.NDArray[Any]:
     """Drop what lies outside the stored bits (overlays, PS3.5 8.1.1) and restore the sign."""
     if stored.dtype.kind == "f" or spec.bits_allocated == 1 or stored.dtype.kind == "i":
         return stored
-    shift, top = spec.high_bit + 1 - spec.bits_stored, (1 << spec.bits_stored) - 1
-    if not spec.signed and shift == 0 and (spec.lossy or int(stored.max(initial=0)) <= top):
-        return np.minimum(stored, top) if spec.lossy else stored
     width = stored.dtype.itemsize * 8
     if spec.bits_stored >= width:
         return stored.view(stored.dtype.str.replace("u", "i")) if spec.signed else stored
+    shift, top = spec.high_bit + 1 - spec.bits_stored, (1 << spec.bits_stored) - 1
+    if not spec.signed and shift == 0:
+        if spec.lossy:
+            clipped: npt.NDArray[Any] = np.minimum(stored, top)
+            return clipped
+        if int(stored.max(initial=0)) <= top:
+            return stored
     raw: npt.NDArray[Any] = stored.astype(np.uint32 if width > 16 else np.uint16)
     if 0 < shift < 16:
         raw >>= shift
-    raw &= (1 << spec.bits_stored) - 1
+    raw &= top
     if not spec.signed:
         return raw
     sign = 1 << (spec.bits_stored - 1)

@@ -28,13 +28,14 @@ from radray.images.split import SPLITS, complete_splits, extend_splits, read_spl
 from radray.tables import FACTS, IMAGES_SCHEMA, KEY
 from radray.version import __version__
 
+_COLUMNS = [KEY.name, *(field.name for field in FACTS)]
 _FETCHES = 8
 """Objects a worker fetches at the same time."""
 _SHOWN = (Reason.ODD_SHAPE, Reason.BLANK_IMAGE, Reason.EXACT_COPY, Reason.RARE_IMAGE_TYPE)
 """Reasons of this stage whose objects can be shown. Secondary captures are not: they may be sheets full of names."""
 _KEYED = ("split", "test_fraction", "validation_fraction", "seed", "rare_image_types")
 """Settings besides the cleaning that rows depend on."""
-_PATIENT_SPLITS = "_patients.parquet"
+_PATIENT_SPLITS = "_patients-{key}.parquet"
 """Which split each patient is in."""
 
 
@@ -45,15 +46,15 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
         ConfigError: The index holds no radiograph, or the output holds another run's rows.
     """
     settings = {"cleaning": dataclasses.asdict(config.cleaning), "version": __version__}
-    settings |= {name: getattr(config, name) for name in _KEYED}
-    key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8)
-    ids, splits = _splits(config)
+    settings |= {name: getattr(config, name) for name in _KEYED} | {"index": storage.normalise_url(config.index)}
+    key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
+    ids, splits = _splits(config, key)
     rows_in = streaming.run(
         streaming.Pass(
             title="clean",
             source=config.index,
             output=config.output,
-            key=key.hexdigest(),
+            key=key,
             transform=CleanRows,
             arguments={
                 "cleaning": config.cleaning,
@@ -61,7 +62,7 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
                 "splits": splits,
                 "rare_types": rare_image_types(config.index, config.rare_image_types),
             },
-            columns=[KEY.name, *(field.name for field in FACTS)],
+            columns=_COLUMNS,
             where=("status", Status.OK.value),
             rows_per_block=config.rows_per_block,
             redo=("reason", Reason.EXACT_COPY.value),
@@ -77,10 +78,10 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
     return summarise(config.output, rows_in)
 
 
-def _splits(config: CleanConfig) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+def _splits(config: CleanConfig, key: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     """The sorted row ids of the index's radiographs, and each one's split as a position in `SPLITS`.
 
-    The split of every patient is kept beside the images: patients keep theirs when the index grows.
+    The split of every patient is kept beside the images, by the run's key: patients keep theirs when the index grows.
     """
     facts = storage.read_table(
         config.index,
@@ -92,7 +93,7 @@ def _splits(config: CleanConfig) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     # Without a PatientID the study is the patient, and without that the object.
     patients = pc.coalesce(facts["patient"], facts["study_instance_uid"], facts["key"]).to_pylist()
     labels = facts["label"].to_pylist()
-    place = storage.join(config.output, _PATIENT_SPLITS)
+    place = storage.join(config.output, _PATIENT_SPLITS.format(key=key))
     known: dict[str, str] = {}
     if storage.exists(place):
         table = storage.read_table(place)
@@ -136,7 +137,7 @@ class CleanRows:
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Facts of some radiographs to rows of `IMAGES_SCHEMA`, in the same order."""
-        facts = rows.select([KEY.name, *(field.name for field in FACTS)]).to_pylist()
+        facts = rows.select(_COLUMNS).to_pylist()
         places = np.searchsorted(self._ids, rows["row_id"].to_numpy())
         bodies = self._fetchers.map(self._body, facts)
         made = []
@@ -170,12 +171,9 @@ def _fetch(uri: str) -> bytes | ObjectError:
         return error
 
 
-def _uris(index: str, keys: pa.ChunkedArray) -> list[str]:
-    """The URLs of objects that the images table knows by their keys."""
-    if not len(keys):
-        return []
-    found = storage.read_table(index, columns=["uri"], filter=pc.field("key").isin(keys.to_pylist()))
-    return sorted(found["uri"].to_pylist())
+def _uris(index: str, where: pc.Expression) -> list[str]:
+    """The URLs of the index's objects that a condition holds for, sorted."""
+    return sorted(storage.read_table(index, columns=["uri"], filter=where)["uri"].to_pylist())
 
 
 def summarise(url: str, rows_in: int) -> dict[str, Any]:
@@ -202,8 +200,10 @@ def _write_reasons(config: CleanConfig) -> None:
     unwanted = index.filter(pc.not_equal(index["status"], Status.OK.value))
     lines = ["stage,status,reason,objects"]
     for stage, table in (("index", unwanted), ("clean", images)):
-        counts = Counter((row["status"], row["reason"] or "") for row in table.to_pylist())
-        lines += [f"{stage},{status},{reason},{count}" for (status, reason), count in counts.most_common()]
+        counts = (
+            table.group_by(["status", "reason"]).aggregate([([], "count_all")]).sort_by([("count_all", "descending")])
+        )
+        lines += [f"{stage},{row['status']},{row['reason'] or ''},{row['count_all']}" for row in counts.to_pylist()]
     storage.write_bytes(storage.join(config.output, "reasons.csv"), ("\n".join(lines) + "\n").encode())
 
 
@@ -221,11 +221,13 @@ def _write_sheets(config: CleanConfig) -> None:
     if examples:
         storage.write_bytes(storage.join(config.output, "sheets", "cleaned.png"), contact_sheet(examples))
     loose = dataclasses.replace(config.cleaning, min_contrast=0.0, min_shape_px=1, max_aspect=100.0)
-    indexed = storage.read_table(config.index, columns=["key", "reason"]).rename_columns(["uri", "reason"])
-    for reason in (*_SHOWN, Reason.DERIVED_IMAGE):
-        held = table if reason in _SHOWN else indexed.sort_by("uri")
-        keys = held.filter(pc.equal(held["reason"], reason.value))["uri"][: config.sheet_images]
-        uris = _uris(config.index, keys)
+    wanted = {Reason.DERIVED_IMAGE: pc.field("reason") == Reason.DERIVED_IMAGE.value}
+    for reason in _SHOWN:
+        keys = table.filter(pc.equal(table["reason"], reason.value))["uri"][: config.sheet_images]
+        if len(keys):
+            wanted[reason] = pc.field("key").isin(keys.to_pylist())
+    for reason, where in wanted.items():
+        uris = _uris(config.index, where)[: config.sheet_images]
         bodies = [body for body in map(_fetch, uris) if isinstance(body, bytes)]
         pixels = [prepare_image(body, loose, burned_in=True)["image"] for body in bodies]
         images = [np.frombuffer(grey, np.uint8).reshape(side, side) for grey in pixels if grey is not None]

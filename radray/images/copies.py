@@ -63,9 +63,7 @@ def flag_near_copies(url: str, max_bits: int) -> int:
             for own, is_near in zip(flags, wanted, strict=True)
         ]
         table = parquet.read_table(place.path, filesystem=place.arrow)
-        field = table.schema.field("flags")
-        table = table.set_column(table.schema.get_field_index("flags"), field, pa.array(new, field.type))
-        storage.write_table(file, table)
+        storage.write_table(file, _with_column(table, "flags", pa.array(new, table.schema.field("flags").type)))
     return len(near)
 
 
@@ -82,7 +80,10 @@ def _mark(file: str, copies: pa.Array) -> None:
         ("message", _MESSAGE),
         ("image", None),
     ):
-        field = table.schema.field(column)
-        values = pc.if_else(fresh, pa.scalar(value, field.type), table[column])
-        table = table.set_column(table.schema.get_field_index(column), field, values)
+        values = pc.if_else(fresh, pa.scalar(value, table.schema.field(column).type), table[column])
+        table = _with_column(table, column, values)
     storage.write_table(file, table)
+
+
+def _with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), values)

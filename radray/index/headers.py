@@ -60,7 +60,7 @@ class ReadHeaders:
                 raise body
             facts = row | self._read(row["uri"], body)
             if self._hash_keys:
-                facts |= {name: uid and self._reader.pseudonyms.key(uid) for name in _UIDS if (uid := facts[name])}
+                facts |= {name: self._reader.pseudonyms.key(uid) for name in _UIDS if (uid := facts[name])}
             facts["label"], facts["label_source"] = self._labels.label(row["uri"], facts)
         except ObjectError as error:
             return row | {"status": error.reason.status.value, "reason": error.reason.value, "message": error.message}

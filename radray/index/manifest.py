@@ -65,14 +65,20 @@ def ensure_manifest(
 
 
 def renew_manifest(
-    archive: str, output: str, *, key: Key | None = None, rows_per_shard: int = _ROWS_PER_SHARD
+    archive: str, output: str, old: Manifest, *, key: Key | None = None, rows_per_shard: int = _ROWS_PER_SHARD
 ) -> Manifest:
     """List the archive again; the listing there is where nothing has changed, else a newer one, which replaces it.
 
+    Args:
+        archive: As `ensure_manifest`.
+        output: As `ensure_manifest`.
+        old: The newest listing there is.
+        key: As `ensure_manifest`.
+        rows_per_shard: As `ensure_manifest`.
+
     Raises:
-        ConfigError: As `ensure_manifest`.
+        ConfigError: The archive is empty or cannot be listed.
     """
-    old = ensure_manifest(archive, output, key=key, rows_per_shard=rows_per_shard)
     number = int(old.url.rsplit("/", 1)[-1]) + 1
     fresh = storage.join(_folder(output), f"{number:04d}")
     new = _make(storage.normalise_url(archive), fresh, key, rows_per_shard)

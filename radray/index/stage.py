@@ -36,7 +36,7 @@ def run_index(config: IndexConfig) -> dict[str, Any]:
     manifest = ensure_manifest(config.archive, config.output, key=key)
     finished = storage.join(config.output, _FINISHED)
     if storage.exists(finished) and storage.read_json(finished)["manifest"] == manifest.digest:
-        manifest = renew_manifest(config.archive, config.output, key=key)
+        manifest = renew_manifest(config.archive, config.output, manifest, key=key)
     settings = {name: value for name, value in asdict(config).items() if name not in ("output", "patient_key")}
     settings |= {"version": __version__, "secret": pseudonyms.of("check", "")[:16]}
     settings["regions"] = [asdict(region) for region in regions.regions]

@@ -80,9 +80,11 @@ def run_all(configs: Sequence[PretrainConfig]) -> list[dict[str, Any]]:
     """
     digests = {images: table_digest(images) for images in {config.images for config in configs}}
     runs = [Identified(config, run_identity(config, digests[config.images])) for config in configs]
-    waiting = [run for run in runs if run.unfinished()]
+    waiting: list[Identified] = []
     for run in runs:
-        if run not in waiting:
+        if run.unfinished():
+            waiting.append(run)
+        else:
             print(f"{run.config.method}: finished already in {run.config.output}", file=sys.stderr)
     if waiting:
         cluster.connect()

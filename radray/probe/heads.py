@@ -62,7 +62,7 @@ def embed_run(run: Run, cohort: Cohort, name: str, config: ProbeConfig, rows: Te
     """
     place = storage.join(config.output, "features", f"{name}.parquet")
     needed = torch.arange(len(cohort)) if rows is None else rows
-    radiographs = cohort.radiographs.take(needed.numpy())
+    radiographs = cohort.radiographs if rows is None else cohort.radiographs.take(rows.numpy())
     features = embed_images(run, radiographs, place, config.views, config.batch)
     raw = torch.zeros(len(cohort), features.shape[1])
     raw[needed] = torch.from_numpy(features.astype(np.float32))
