@@ -2,6 +2,7 @@
 
 from radray.cleaning.composition import Cleaned, clean
 from radray.cleaning.config import CleaningConfig
-from radray.cleaning.field import ExposedField, find_exposed_field
+from radray.cleaning.field import find_exposed_field
+from radray.cleaning.shapes import ExposedField
 
 __all__ = ["Cleaned", "CleaningConfig", "ExposedField", "clean", "find_exposed_field"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -21,10 +22,11 @@ from radray.cleaning.geometry import (
 )
 from radray.cleaning.intensity import (
     Grey,
+    clip_unit,
     equalise_locally,
-    normalise_tone,
     quantiles,
     stretch,
+    tone_exponent,
 )
 from radray.errors import ObjectError, Reason
 
@@ -65,7 +67,7 @@ def clean(grey: Grey, config: CleaningConfig, burned_in: bool | None = None) -> 
     """
     rows, columns = _check_shape(grey, config)
     flags: list[str] = []
-    work = shrink(np.nan_to_num(np.clip(grey, 0, 1)).astype(np.float32, order="C"), config.working_px)
+    work = clip_unit(np.array(shrink(grey, config.working_px), np.float32, order="C"))
     low, high = quantiles(work[::2, ::2], config.low_quantile, config.high_quantile)
     if not high - low >= config.min_contrast:
         raise ObjectError(Reason.BLANK_IMAGE, f"{rows} × {columns} pixels without contrast")
@@ -120,11 +122,12 @@ def clean(grey: Grey, config: CleaningConfig, burned_in: bool | None = None) -> 
     )
     if config.tone == "local":
         work = equalise_locally(work, config.local_contrast_clip)
-    if config.tone != "none":
-        work = normalise_tone(work, find_foreground(work), config.tone_median)
     corners = np.array([[0, 0], [work.shape[1], 0], [work.shape[1], work.shape[0]], [0, work.shape[0]]])
     kept = np.clip(_to_stored(corners, to_current), 0, 1)
     square = fit_square(work, config.side_px)
+    if config.tone != "none":
+        exponent = tone_exponent(work, find_foreground(work), config.tone_median)
+        square = np.asarray(cv2.pow(square, exponent), np.float32)
     return Cleaned(
         image=np.round(square * 255).astype(np.uint8),
         crop_box=(

@@ -4,55 +4,33 @@ Outside it an image is flat: black where a shutter was applied, white where it w
 when those flat areas are taken from the border inwards, and it counts only if its outline is a rectangle (at any
 angle), an ellipse or another convex shape with straight sides. Where air inside the field is as black as the shutter
 the outline follows the anatomy; then the whole image is the field, for nothing may be cut away on a guess. Where
-nothing flat lies outside, as in a collimator's grey shadow, a rectangle may still be known by its four edges.
+nothing flat lies outside, as in a collimator's grey shadow, a rectangle may still be known by its four edges, and a
+rectangle or an ellipse by the quiet around it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from radray.cleaning.edges import refine_rectangle
+from radray.cleaning.flood import MIN_STEP, flat_areas, flood_outline, quiet_outline
 from radray.cleaning.intensity import Grey, Mask
-from radray.cleaning.lines import find_rectangle
+from radray.cleaning.lines import find_rectangle, outside_of
 from radray.cleaning.plate import find_plate
-
-Polygon = npt.NDArray[np.float32]
-"""Corners (x, y) in pixels, float32 [points, 2]; (0, 0) is the outer corner of the first pixel."""
+from radray.cleaning.shapes import ExposedField, Kind, Polygon, recognise_shape, upright_turn
 
 _DETECT_PX = 256
-_TOLERANCES = (0.0, 0.02, 0.045, 0.08)
-_MIN_STEP = 0.08
-"""Step in grey across four fifths of a field's edge where the outside is not black; skin ends more softly."""
-
-_RIM = 0.12
-"""Height of a thin line above its surroundings that makes it a rim."""
-_MAX_SPREAD = 0.05
-"""Spread of the grey outside a field that is not black; tissue at the border varies more."""
-
+_FADES, _FALLS = 0.2, 0.3
+"""Share of the step across an edge that is left a pixel outside it, at most, and that falls within three, at least."""
+_SAME = 0.002
+"""Share of the image by which outlines from two tolerances differ in area, at least, for both to be looked at."""
 _LEAST_AREA = 0.15
 """Share of the image that a rectangle known by its edges alone has at least: smaller ones are plates and text boxes."""
 _LEAST_DETAIL = 0.4
 """Share of the image's edges that a field holds at least: outside it nothing was exposed."""
 
-Kind = Literal["whole", "rectangle", "ellipse", "polygon"]
 _PREFERENCE: tuple[Kind, ...] = ("rectangle", "ellipse", "polygon")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExposedField:
-    """The exposed field of one image."""
-
-    polygon: Polygon
-    """Outline in pixels of the image given, [points, 2]."""
-    kind: Kind
-    """Whole image, rectangle at an angle, circle or ellipse (or part of one), or another convex outline."""
-    angle_deg: float
-    """Counter-clockwise turn that puts a rectangle upright, −45 to 45 degrees; 0 for other kinds."""
 
 
 def whole_image(grey: Grey) -> ExposedField:
@@ -84,14 +62,20 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
     beyond = np.full(levels.shape, 255, np.uint8)
     cv2.fillConvexPoly(beyond, np.round(plate * 16 - 8).astype(np.int32), 0, shift=4)
     found: list[tuple[int, float, ExposedField]] = []
-    for group, least_step in _flat_areas(levels, fine):
+    for group, least_step in flat_areas(levels, fine):
+        looked_at = 0.0
         for flat in group:
-            outline = _outline(np.bitwise_or(flat, beyond), min_area)
-            field = None if outline is None else _recognise(outline, levels.shape, support)
+            outline = flood_outline(np.bitwise_or(flat, beyond), min_area)
+            if outline is None or abs(cv2.contourArea(outline) - looked_at) < _SAME * levels.size:
+                continue
+            looked_at = cv2.contourArea(outline)
+            field = recognise_shape(outline, levels.shape, support)
             if field is None or _step(levels, field.polygon) < least_step:
                 continue
             if field.kind == "polygon" and least_step == 0:
                 continue  # A convex body part on black air: nothing lies outside that must go.
+            if field.kind == "ellipse" and not _ends_sharply(fine, field.polygon):
+                continue  # A head on black air.
             if _detail_inside(levels, field.polygon) < _LEAST_DETAIL:
                 continue  # A marker's frame, or a dark strip beside the anatomy.
             found.append((_PREFERENCE.index(field.kind), float(cv2.contourArea(field.polygon)), field))
@@ -99,8 +83,8 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
                 break
     if found:
         best = min(found, key=lambda candidate: candidate[:2])[2]
-    elif (seen := find_rectangle(levels if _is_noisy(fine, levels) else fine, max(min_area, _LEAST_AREA))) is not None:
-        best = ExposedField(polygon=seen[0], kind="rectangle", angle_deg=upright_turn(seen[1]))
+    elif (edged := _find_by_edges(levels if _is_noisy(fine, levels) else fine, min_area, support)) is not None:
+        best = edged
     elif beyond.any():
         best = ExposedField(polygon=plate, kind="polygon", angle_deg=0.0)
     else:
@@ -112,152 +96,27 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
     return ExposedField(polygon=polygon, kind=best.kind, angle_deg=best.angle_deg)
 
 
-def _flat_areas(levels: Mask, fine: Mask) -> list[tuple[list[Mask], float]]:
-    """What may lie outside: pixels near the one or two commonest grey values of the border.
-
-    Args:
-        levels: The image without noise.
-        fine: The image with its thin lines.
-
-    Returns:
-        Groups of masks, each from strict to tolerant, with the step in grey that a field's edge must show.
-    """
-    ring = np.concatenate([levels[:2].ravel(), levels[-2:].ravel(), levels[:, :2].ravel(), levels[:, -2:].ravel()])
-    groups: list[tuple[list[Mask], float]] = []
-    line = cv2.subtract(cv2.dilate(fine, np.ones((2, 2), np.uint8)), levels)
-    # A thin bright rim stops the flood where the other side of it is as grey as this one.
-    open_to_flood = np.asarray(cv2.inRange(line, 0, _RIM * 255), np.uint8)
-    for mode, spread in _modes(ring):
-        low_open, high_open = mode - spread <= 0.12 * 255, mode + spread >= 0.88 * 255
-        if spread > _MAX_SPREAD * 255 and not low_open:
-            continue
-        reach = [spread + tolerance * 255 for tolerance in _TOLERANCES]
-        spans = [(0.0 if low_open else mode - r, 255.0 if high_open else mode + r) for r in reach]
-        masks = [np.asarray(cv2.inRange(levels, low, high), np.uint8) for low, high in spans]
-        groups.append(([np.bitwise_and(mask, open_to_flood) for mask in masks], 0.0 if low_open else _MIN_STEP))
-    if len(groups) > 1:
-        groups.append(([np.bitwise_or(groups[0][0][0], groups[1][0][0])], _MIN_STEP))
-    return groups
+def _find_by_edges(levels: Mask, min_area: float, support: float) -> ExposedField | None:
+    """The field where nothing flat lies outside: a rectangle by its four sides, or any shape in quiet surroundings."""
+    min_area = max(min_area, _LEAST_AREA)
+    if (seen := find_rectangle(levels, min_area)) is not None:
+        return ExposedField(polygon=seen[0], kind="rectangle", angle_deg=upright_turn(seen[1]))
+    return _find_in_quiet(levels, min_area, support)
 
 
-def _modes(ring: Mask) -> list[tuple[float, float]]:
-    """The one or two commonest grey values of the border (each ≥ 15 % of it), with a spread that covers its noise."""
-    counts = np.convolve(np.bincount(ring, minlength=256), np.ones(9), "same")
-    modes: list[tuple[float, float]] = []
-    for _ in range(2):
-        mode = int(np.argmax(counts))
-        if counts[mode] < 0.15 * ring.size:
-            break
-        near = ring[np.abs(ring.astype(np.int16) - mode) <= 24].astype(np.float32)
-        centre = float(np.median(near))
-        modes.append((centre, 3.0 * float(np.median(np.abs(near - centre)))))
-        counts[max(0, mode - 32) : mode + 33] = 0
-    return modes
-
-
-def _outline(flat: Mask, min_area: float) -> Polygon | None:
-    """The outline of the largest piece that stays when flat areas are flooded from the border, [points, 2]."""
-    rows, columns = flat.shape
-    # A frame of one pixel joins the flat areas at the border, so that one flood fill takes them all.
-    framed = cv2.copyMakeBorder(flat, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=255)
-    cv2.floodFill(framed, None, (0, 0), 128)
-    inside = (framed[1:-1, 1:-1] != 128).astype(np.uint8)
-    inside = np.asarray(cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
-    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not contours:
+def _find_in_quiet(levels: Mask, min_area: float, support: float) -> ExposedField | None:
+    """The rectangle or ellipse that the quiet around it, whatever its grey, leaves when flooded up to edges."""
+    outline = quiet_outline(levels, min_area)
+    field = None if outline is None else recognise_shape(outline, levels.shape, min(support, 0.7), least_on=0.4)
+    if field is None or field.kind == "polygon":
         return None
-    contour = max(contours, key=cv2.contourArea)
-    if cv2.contourArea(contour) < min_area * rows * columns or len(contour) < 16:
+    step, is_rectangle = _step(levels, field.polygon), field.kind == "rectangle"
+    if step < 0.01 or not (is_rectangle or _ends_sharply(levels, field.polygon)):
         return None
-    points = contour[:, 0, :].astype(np.float32)
-    low, high = points.min(axis=0), np.array([columns, rows]) - 1 - points.max(axis=0)
-    # A line or two at the sides is no collimation, unless a corner is missing too.
-    spare = max(2.0, 0.012 * max(rows, columns))
-    near_whole = cv2.contourArea(contour) > 0.94 * (columns - low[0] - high[0] - 1) * (rows - low[1] - high[1] - 1)
-    return None if near_whole and max(low.max(), high.max()) <= spare else points
-
-
-def _recognise(points: Polygon, shape: tuple[int, ...], support: float) -> ExposedField | None:
-    """The field whose edge is the outline `points` (pixel centres), if it looks like one."""
-    rectangle = cv2.minAreaRect(points)
-    (x, y), (width, height), tilt = rectangle
-    if min(width, height) < 8:
+    outside = outside_of(levels, field.polygon)
+    if outside is None or (outside == "dark shadow" and not (is_rectangle and step >= MIN_STEP)):
         return None
-    if _sides_followed(points, np.asarray(cv2.boxPoints(rectangle), np.float32), shape, support):
-        # Outline points are pixel centres: the rectangle grows by half a pixel on each side.
-        grown = np.asarray(cv2.boxPoints(((x + 0.5, y + 0.5), (width + 1, height + 1), tilt)), np.float32)
-        return ExposedField(polygon=grown, kind="rectangle", angle_deg=upright_turn(tilt))
-    hull = np.asarray(cv2.convexHull(points)[:, 0, :], np.float32)
-    ellipse = _find_ellipse(points, hull, shape)
-    if ellipse is not None:
-        return ExposedField(polygon=ellipse, kind="ellipse", angle_deg=0.0)
-    if cv2.contourArea(points) < 0.95 * cv2.contourArea(hull):
-        return None
-    corners = cv2.approxPolyDP(hull, 0.012 * cv2.arcLength(hull, True), True)[:, 0, :].astype(np.float32)
-    if 3 <= len(corners) <= 8 and _sides_followed(points, corners, shape, support):
-        grown = (hull + 0.5 + 0.5 * np.sign(hull - hull.mean(axis=0))).astype(np.float32)
-        return ExposedField(polygon=grown, kind="polygon", angle_deg=0.0)
-    return None
-
-
-def _sides_followed(points: Polygon, corners: Polygon, shape: tuple[int, ...], support: float) -> bool:
-    """Whether the outline follows the sides of the polygon `corners`.
-
-    Every side by `support`, or the whole circumference by that with two sides of four followed nearly all along: bone
-    as white as the outside eats into the others. Sides along the image's own edge may be half open.
-    """
-    limit = np.array([shape[1] - 1, shape[0] - 1])
-    following = np.roll(corners, -1, axis=0)
-    shares: list[float] = []
-    for start, end in zip(corners, following, strict=True):
-        middle = (start + end) / 2
-        on_edge = bool(((np.abs(middle) <= 1.5) | (np.abs(limit - middle) <= 1.5)).any())
-        shares.append(min(1.0, _followed(points, start, end) / (0.5 if on_edge else 1.0)))
-    if min(shares) >= support:
-        return True
-    lengths = np.hypot(*(following - corners).T)
-    around = float(np.average(shares, weights=lengths))
-    return len(corners) == 4 and min(shares) >= 0.2 and sorted(shares)[2] >= 0.9 and around >= 0.9 * support
-
-
-def _followed(points: Polygon, start: Polygon, end: Polygon) -> float:
-    """The share of the segment from `start` to `end` that has an outline point within 1.5 pixels or 1 %."""
-    along = end - start
-    length = max(1.0, float(np.hypot(*along)))
-    unit = along / length
-    offset = points - start
-    distance = np.abs(offset[:, 0] * unit[1] - offset[:, 1] * unit[0])
-    near = (offset @ unit)[distance <= max(1.5, 0.01 * length)]
-    bins = max(8, int(length / 3))
-    near = near[(near >= -1.5) & (near <= length + 1.5)]
-    return len(np.unique(np.clip((near / length * bins).astype(int), 0, bins - 1))) / bins
-
-
-def _find_ellipse(points: Polygon, hull: Polygon, shape: tuple[int, ...]) -> Polygon | None:
-    """The ellipse through the hull's corners away from the image's edge, if they and most of the outline lie on it.
-
-    Circles and ellipses up to 3 : 1; the image may cut off parts. Residual ≤ 1.5 % of the radius (root mean square).
-    """
-    limit = np.array([shape[1] - 1, shape[0] - 1])
-    corners = hull[((hull > 1.5) & (hull < limit - 1.5)).all(axis=1)]
-    if len(corners) < 14:
-        return None
-    centre, axes, tilt = cv2.fitEllipse(corners)
-    if min(axes) < 16 or max(axes) > 3 * min(axes) or max(axes) > 2 * max(shape):
-        return None
-    turn = np.deg2rad(tilt)
-    frame = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-
-    def radius(some: Polygon) -> npt.NDArray[np.float64]:
-        return np.asarray(np.hypot(*((some - centre) @ frame / (np.array(axes) / 2)).T), np.float64)
-
-    free = points[((points > 1.5) & (points < limit - 1.5)).all(axis=1)]
-    on_corners, on_outline = radius(corners) - 1, np.abs(radius(free) - 1)
-    if np.sqrt(np.mean(on_corners**2)) > 0.015 or np.mean(on_outline <= 0.03) < 0.7 or len(free) < 0.3 * len(points):
-        return None
-    angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
-    rim = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (np.array(axes) / 2 + 0.5) @ frame.T + centre + 0.5
-    return np.asarray(np.clip(rim, 0, limit + 1), np.float32)
+    return field
 
 
 def _step(levels: Mask, polygon: Polygon) -> float:
@@ -279,6 +138,22 @@ def _step(levels: Mask, polygon: Polygon) -> float:
     return float(np.quantile(steps, 0.2)) / 255
 
 
+def _ends_sharply(levels: Mask, polygon: Polygon) -> bool:
+    """Whether the grey at a smooth outline falls at once to that outside, as at a collimator's edge; skin fades."""
+    along = np.roll(polygon, -1, axis=0) - np.roll(polygon, 1, axis=0)
+    normal = np.stack([along[:, 1], -along[:, 0]], axis=1)
+    normal /= np.maximum(1e-6, np.hypot(along[:, 0], along[:, 1]))[:, None]
+    normal *= np.sign(((polygon - polygon.mean(axis=0)) * normal).sum(axis=1))[:, None]
+    places = polygon[:, None] + normal[:, None] * np.array([-6, -2, 1, 6], np.float32)[None, :, None] - 0.5
+    limit = np.array([levels.shape[1] - 2, levels.shape[0] - 2])
+    places = places[((places >= 1) & (places <= limit)).all(axis=(1, 2))].astype(np.float32)
+    if len(places) < 10:
+        return True
+    grey = cv2.remap(levels.astype(np.float32), places[..., 0], places[..., 1], cv2.INTER_LINEAR)
+    deep, inside, near, far = np.median(grey, axis=0)
+    return bool(abs(near - far) <= _FADES * abs(inside - far) and abs(inside - near) >= _FALLS * abs(deep - far))
+
+
 def _is_noisy(fine: Mask, levels: Mask) -> bool:
     """Whether noise hides edges: half of all pixels differ by four grey levels or more from their surroundings."""
     return float(np.median(cv2.absdiff(fine, levels)[::2, ::2])) >= 4
@@ -295,28 +170,20 @@ def _detail_inside(levels: Mask, polygon: Polygon) -> float:
     return float((slope * inside).sum()) / total if total else 1.0
 
 
-def upright_turn(angle_deg: float) -> float:
-    """The smallest turn, −45 to 45 degrees, that puts a side at `angle_deg` (OpenCV's minAreaRect) on an axis."""
-    turn = angle_deg % 90.0
-    return turn - 90.0 if turn > 45.0 else turn
-
-
 def fade_outside(grey: Grey, field: ExposedField, band_px: float, feather_px: float) -> Grey:
     """Blank what lies outside the field and a band along its edge, and fade in behind the band.
 
     Edges that are the image's own stay untouched.
     """
-    rows, columns = grey.shape
-    # Far outside the image its own edges are no edges of the field.
-    mask = np.zeros((rows + 2, columns + 2), np.uint8)
-    cv2.fillPoly(mask, [np.round(field.polygon - 0.5).astype(np.int32) + 1], 255)
-    mask[0], mask[-1], mask[:, 0], mask[:, -1] = (
-        mask[1],
-        mask[-2],
-        mask[:, 1],
-        mask[:, -2],
-    )
-    distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    # A mask without an edge is infinitely far from one.
-    weight = np.clip((np.minimum(distance, 1e6) - band_px) / max(feather_px, 1e-3), 0.0, 1.0)
-    return np.asarray(cv2.multiply(grey, weight.astype(np.float32)), np.float32)
+    limit = np.array([grey.shape[1], grey.shape[0]]) - 1
+    corners = np.round(field.polygon - 0.5).astype(np.int32)
+    mask = np.zeros(grey.shape, np.uint8)
+    cv2.fillPoly(mask, [corners], 255)
+    feather = max(1, round(feather_px))
+    width = max(1, round(2 * band_px + feather))
+    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        ends = np.stack([start, end])
+        if not ((ends <= 0).all(axis=0) | (ends >= limit).all(axis=0)).any():
+            cv2.line(mask, start.tolist(), end.tolist(), 0, width)
+    weight = cv2.blur(mask, (feather, feather), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.multiply(grey, weight, scale=1 / 255, dtype=cv2.CV_32F), np.float32)

@@ -14,6 +14,7 @@ from radray.cleaning.intensity import Grey, Mask
 Matrix = npt.NDArray[np.float64]
 """An affine map [2, 3] from pixel coordinates of one image to another's."""
 
+Shares = npt.NDArray[np.floating]
 _FOREGROUND_PX = 256
 
 
@@ -78,9 +79,8 @@ def find_borders(grey: Grey) -> tuple[Box, tuple[str, ...]]:
 
 
 def _trim_dark(grey: Grey, box: Box) -> Box:
-    inside = grey[box.top : box.bottom, box.left : box.right] > 0.03
-    rows = np.flatnonzero(inside.mean(axis=1) > 0.005)
-    columns = np.flatnonzero(inside.mean(axis=0) > 0.005)
+    by_row, by_column = _shares_above(grey, box, 0.03)
+    rows, columns = np.flatnonzero(by_row > 0.005), np.flatnonzero(by_column > 0.005)
     if rows.size < 8 or columns.size < 8:
         return box
     return Box(
@@ -92,14 +92,20 @@ def _trim_dark(grey: Grey, box: Box) -> Box:
 
 
 def _trim_bright(grey: Grey, box: Box) -> Box:
-    inside = grey[box.top : box.bottom, box.left : box.right]
-    by_row, by_column = (inside > 0.8).mean(axis=1), (inside > 0.8).mean(axis=0)
+    by_row, by_column = _shares_above(grey, box, 0.8)
     top, bottom = _strip_width(by_row), _strip_width(by_row[::-1])
     left, right = _strip_width(by_column), _strip_width(by_column[::-1])
     return Box(box.left + left, box.top + top, box.right - right, box.bottom - bottom)
 
 
-def _strip_width(white: npt.NDArray[np.float64]) -> int:
+def _shares_above(grey: Grey, box: Box, level: float) -> tuple[Shares, Shares]:
+    """The share of pixels above `level` in each row and in each column of a box."""
+    above = cv2.compare(grey[box.top : box.bottom, box.left : box.right], level, cv2.CMP_GT)
+    by_row, by_column = (cv2.reduce(above, axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255 for axis in (1, 0))
+    return by_row, by_column
+
+
+def _strip_width(white: Shares) -> int:
     """Lines to cut at the start of `white` (share of white pixels a line): a strip, its fall and one line more."""
     reach = max(3, int(0.12 * white.size))
     lines = np.flatnonzero(white[:reach] >= 0.8)
@@ -148,13 +154,13 @@ def find_foreground(grey: Grey) -> Mask:
     Returns:
         Uint8 [rows, columns], 255 on the foreground, with a longer side of at most 256 pixels.
     """
-    small = (shrink(grey, _FOREGROUND_PX) * 255).astype(np.uint8)
+    small = cv2.convertScaleAbs(shrink(grey, _FOREGROUND_PX), alpha=255)
     levels = np.asarray(cv2.GaussianBlur(small, (3, 3), 0), np.uint8)
     otsu = float(cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0])
-    dark = levels[levels <= otsu]
-    background = float(np.median(dark)) if dark.size else 0.0
+    darker = np.bincount(levels.ravel(), minlength=256)[: int(otsu) + 1].cumsum()
+    background = float(np.searchsorted(darker, darker[-1] / 2))
     threshold = background + max(6.0, 0.35 * (otsu - background))
-    mask = (levels > threshold).astype(np.uint8) * np.uint8(255)
+    mask = cv2.threshold(levels, threshold, 255, cv2.THRESH_BINARY)[1]
     return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
 
 

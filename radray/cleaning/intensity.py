@@ -14,13 +14,13 @@ Mask = npt.NDArray[np.uint8]
 """A mask: uint8 [rows, columns], 0 or 255."""
 
 _LEVELS = 4096
+_TONES = 1023
 
 
 def quantiles(values: npt.NDArray[Any], low: float, high: float) -> tuple[float, float]:
     """The quantiles `low` and `high` of grey values in [0, 1], to one part in 4096 (by histogram)."""
     levels = (values.astype(np.float32, copy=False).ravel() * (_LEVELS - 1)).astype(np.int32)
-    counts = np.bincount(levels, minlength=_LEVELS)
-    cumulative = np.cumsum(counts)
+    cumulative = np.bincount(levels, minlength=_LEVELS).cumsum()
     total = int(cumulative[-1])
     found = np.searchsorted(cumulative, [low * (total - 1) + 1, high * (total - 1) + 1])
     return float(found[0]) / (_LEVELS - 1), float(found[1]) / (_LEVELS - 1)
@@ -29,12 +29,19 @@ def quantiles(values: npt.NDArray[Any], low: float, high: float) -> tuple[float,
 def stretch(grey: Grey, low: float, high: float) -> Grey:
     """Move `low` to 0 and `high` to 1, and clip."""
     scale = 1.0 / max(high - low, 1e-6)
-    out = cv2.addWeighted(grey, scale, grey, 0.0, -low * scale)
-    return np.clip(np.asarray(out, np.float32), 0.0, 1.0)
+    return clip_unit(np.asarray(cv2.addWeighted(grey, scale, grey, 0.0, -low * scale), np.float32))
 
 
-def normalise_tone(grey: Grey, foreground: Mask, median: float) -> Grey:
-    """Bend the grey scale (a power between 0.4 and 2.5) so that the median of the foreground becomes `median`.
+def clip_unit(grey: Grey) -> Grey:
+    """Clip to [0, 1] in place; what is not a number becomes 0."""
+    cv2.patchNaNs(grey, 0.0)
+    cv2.threshold(grey, 1.0, 0.0, cv2.THRESH_TRUNC, dst=grey)
+    cv2.threshold(grey, 0.0, 0.0, cv2.THRESH_TOZERO, dst=grey)
+    return grey
+
+
+def tone_exponent(grey: Grey, foreground: Mask, median: float) -> float:
+    """The power, 0.4 to 2.5, of grey values that moves the median of the foreground to `median`.
 
     Args:
         grey: Float32 [rows, columns] in [0, 1].
@@ -42,15 +49,14 @@ def normalise_tone(grey: Grey, foreground: Mask, median: float) -> Grey:
         median: The grey value wanted.
 
     Returns:
-        The image; unchanged where there is hardly a foreground.
+        The exponent; 1 where there is hardly a foreground.
     """
-    small = cv2.resize(grey, foreground.shape[::-1], interpolation=cv2.INTER_AREA)
-    values = small[foreground > 0]
-    if values.size < 64:
-        return grey
-    found = float(np.clip(np.median(values), 0.02, 0.98))
-    exponent = float(np.clip(np.log(median) / np.log(found), 0.4, 2.5))
-    return np.asarray(cv2.pow(grey, exponent), np.float32)
+    levels = (cv2.resize(grey, foreground.shape[::-1], interpolation=cv2.INTER_AREA) * _TONES).astype(np.uint16)
+    counts = cv2.calcHist([levels], [0], foreground, [_TONES + 1], [0, _TONES + 1]).cumsum()
+    if counts[-1] < 64:
+        return 1.0
+    found = float(np.clip(np.searchsorted(counts, counts[-1] / 2) / _TONES, 0.02, 0.98))
+    return float(np.clip(np.log(median) / np.log(found), 0.4, 2.5))
 
 
 def equalise_locally(grey: Grey, clip: float) -> Grey:

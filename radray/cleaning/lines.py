@@ -8,7 +8,7 @@ collimator's shadow is, or dark and even, as a shutter is. Shafts, casts and rul
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +22,10 @@ Counts = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
 Places = npt.NDArray[np.float64]
 
+Outside = Literal["shutter", "shadow", "dark shadow"]
+_OUTSIDE: tuple[Outside, ...] = ("shutter", "shadow", "dark shadow")
+"""What may lie outside a rectangle, by how clear its sides must be."""
+
 _LINES = 6
 """Lines tried in each of the two directions."""
 _TURN_DEG = 4
@@ -34,18 +38,22 @@ _CAP = 40
 """Grey levels: a higher step says no more about where a line lies."""
 _CLEAR = 3
 """Pixels at a corner that do not count."""
-_MIN_PEAK, _MIN_PEAKS = 0.06, 0.5
-"""Votes of each of a rectangle's lines and of all four, over the image's longer side, at least."""
+_MIN_PEAK, _MIN_PEAKS, _MANY_PEAKS = 0.06, 0.5, 0.75
+"""Votes of each of a rectangle's lines and of all four, over the image's longer side, at least; many of all four."""
 _MIN_VOTES = 0.3
 """Votes a pixel of a rectangle's sides, at least: fewer mean another angle."""
+_SHARP_VOTES = 0.6
+"""Votes a pixel of sides as sharp and straight as a collimator's; those of casts and splints have fewer."""
 _BEYOND = 24
 """Pixels beyond a corner along which a side must not go on."""
 _GOES_ON, _BOTH_GO_ON = 0.6, 0.3
 """Share of them with a step, at most: on one side, for scattered anatomy may happen to lie there, and on two sides."""
 _WEAK = 0.75
 """What a step weaker than half the side's own counts."""
-_EACH, _ALL = 0.7, 0.85
-"""Share of each side, and of all sides together, along which the grey must step."""
+_EACH, _ALL, _PLAIN = 0.7, 0.85, 0.97
+"""Share of each side, and of all sides together, along which the grey must step; of one that is plain to see."""
+_EACH_FAINT, _ALL_FAINT = 0.35, 0.65
+"""The same where the outside is a shutter, for nothing is lost there: air may be as dark inside."""
 _LIGHTER = 20
 """Grey levels by which the outside is lighter than the darkest inside."""
 _DARK, _EVEN = 40, 12
@@ -84,12 +92,13 @@ def find_rectangle(levels: Mask, min_area: float) -> tuple[Corners, float] | Non
     if edge > _DARK and edge - np.quantile(levels[::4, ::4], 0.03) < _LIGHTER:
         return None
     votes = _vote(levels)
-    angle = _likely_angle(_peaks(votes), max(levels.shape))
-    if angle is None:
-        return None
-    boxes = _try_angle(levels, votes, angle, min_area)
-    found = (_corners(box, angle, levels.shape) for box in boxes)
-    return next(((corners, float(angle)) for corners in found if _is_shadowed(levels, corners)), None)
+    for angle in _likely_angles(_peaks(votes), max(levels.shape)):
+        boxes, clear = _try_angle(levels, votes, angle, min_area)
+        for box, clearness in zip(boxes, clear, strict=True):
+            corners = _corners(box, angle, levels.shape)
+            if outside_of(levels, corners) in _OUTSIDE[:clearness]:
+                return corners, float(angle)
+    return None
 
 
 def _vote(levels: Mask) -> Votes:
@@ -120,19 +129,35 @@ def _peaks(votes: Votes) -> Votes:
     return np.where(votes >= cv2.dilate(votes, np.ones((1, 7), np.uint8)), votes, np.float32(0))
 
 
-def _likely_angle(peaks: Votes, longer: int) -> int | None:
-    """The angle, 0 to 89 degrees, whose four best lines (two each way) have most votes; None if those are few."""
+def _likely_angles(peaks: Votes, longer: int) -> list[int]:
+    """The angles, 0 to 89 degrees, whose four best lines (two each way) have most votes, at most two of them."""
     two = np.partition(peaks, -2, axis=1)[:, -2:]
     four = np.concatenate([two[:90], two[90:]], axis=1)
     total = four.sum(axis=1)
-    total[(four.min(axis=1) < _MIN_PEAK * longer) | (total < _MIN_PEAKS * longer)] = 0
-    angle = int(np.argmax(total))
-    return angle if total[angle] > 0 else None
+    least = np.where(total >= _MANY_PEAKS * longer, _MIN_PEAK / 2, _MIN_PEAK)
+    # Near the axes the image's own side may be the fourth.
+    fewest = np.where(_near_axis(np.arange(90)), np.sort(four, axis=1)[:, 1], four.min(axis=1))
+    total[(fewest < least * longer) | (total < _MIN_PEAKS * longer)] = 0
+    angles: list[int] = []
+    while len(angles) < 2 and total.any():
+        angles.append(int(np.argmax(total)))
+        apart = np.abs(np.arange(90) - angles[-1])
+        total[np.minimum(apart, 90 - apart) <= _TURN_DEG] = 0
+    return angles
 
 
-def _try_angle(levels: Mask, votes: Votes, angle: int, min_area: float) -> Places:
-    """The rectangles at one angle with steps along their sides, best first: (left, top, right, bottom), [≤ 4, 4]."""
+def _try_angle(levels: Mask, votes: Votes, angle: int, min_area: float) -> tuple[Places, Indices]:
+    """The rectangles at one angle with steps along their sides, best first.
+
+    Returns:
+        (left, top, right, bottom), [≤ 4, 4], and how clear each is: 1 where parts of its sides are missing, 2, or 3
+        where it steps nearly everywhere, and sharply.
+    """
     upright, level = (_measure(levels, votes[normal], normal) for normal in (angle, angle + 90))
+    if _near_axis(angle):
+        # The image may end where the field does.
+        across, down = levels.shape[::-1] if angle < 45 else levels.shape
+        upright, level = _with_borders(upright, across / 2), _with_borders(level, down / 2)
     one, other = np.triu_indices(len(upright.place), 1)
     high, low = np.triu_indices(len(level.place), 1)
     left, right = np.repeat(one, len(high)), np.repeat(other, len(high))
@@ -152,13 +177,34 @@ def _try_angle(levels: Mask, votes: Votes, angle: int, min_area: float) -> Place
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     around = np.maximum(seen.sum(axis=0), 1)
     good = (width * height >= min_area * levels.size) & (np.minimum(width, height) >= 0.12 * max(levels.shape))
-    good &= (seen.min(axis=0) >= 8) & (on.max(axis=(0, 1)) <= _GOES_ON) & (won.sum(axis=0) >= 2 * _MIN_VOTES * around)
-    good &= np.maximum(on[:2].min(axis=0), on[2:].min(axis=0)).max(axis=0) <= _BOTH_GO_ON
-    good &= (steps >= _EACH * seen).all(axis=0) & (steps.sum(axis=0) >= _ALL * around)
-    score = (won + 2 * (steps - seen)).sum(axis=0)
+    good &= won.sum(axis=0) >= 2 * _MIN_VOTES * around
+    plain = steps.sum(axis=0) >= _PLAIN * around
+    bounded = (seen >= 8).sum(axis=0)
+    good &= (bounded == 4) | ((bounded == 3) & plain & (np.sort(seen, axis=0)[1] >= 8))
+    # on is [side, end, rectangle]; a plain rectangle may have anatomy beyond two of its corners.
+    ends_on = (on > _GOES_ON).sum(axis=(0, 1))
+    good &= (ends_on == 0) | ((ends_on <= 2) & plain)
+    good &= on.min(axis=1).max(axis=0) <= _BOTH_GO_ON
+    clear = (steps >= _EACH * seen).all(axis=0) & (steps.sum(axis=0) >= _ALL * around)
+    good &= clear | ((steps >= _EACH_FAINT * seen).all(axis=0) & (steps.sum(axis=0) >= _ALL_FAINT * around))
+    score = (won + 2 * (steps - seen)).sum(axis=0) - np.where(bounded == 4, 0, 1e6)
     best = np.flatnonzero(good)
     best = best[np.argsort(-score[best])[:4]]
-    return np.asarray(boxes[best], np.float64)
+    sharp = won.sum(axis=0) >= 2 * _SHARP_VOTES * around
+    return np.asarray(boxes[best], np.float64), 1 + clear[best].astype(np.int64) + (plain & sharp)[best]
+
+
+def _near_axis(angle: Any) -> Any:
+    return np.minimum(angle, 90 - angle) <= 1
+
+
+def _with_borders(lines: _Lines, reach: float) -> _Lines:
+    """The lines with two more, along the image's own sides, where nothing can be seen to step."""
+    far = np.abs(lines.place) < reach - 4
+    place = np.concatenate([[-reach], lines.place[far], [reach]])
+    none = np.zeros((1, lines.steps.shape[1]), np.int32)
+    counts = (np.concatenate([none, counted[far], none]) for counted in (lines.steps, lines.strong, lines.seen))
+    return _Lines(place, np.concatenate([[0.0], lines.votes[far], [0.0]]), *counts)
 
 
 def _look_along(lines: _Lines, line: Indices, start: Places, end: Places) -> tuple[Counts, Counts, Places, Places]:
@@ -223,8 +269,13 @@ def _corners(box: Places, angle: int, shape: tuple[int, ...]) -> Corners:
     return np.asarray(at @ axes + (shape[1] / 2, shape[0] / 2), np.float32)
 
 
-def _is_shadowed(levels: Mask, corners: Corners) -> bool:
-    """Whether what lies outside is quiet, and lighter than the darkest inside or as dark and even as a shutter."""
+def outside_of(levels: Mask, corners: Corners) -> Outside | None:
+    """What lies outside a convex polygon, if it is quiet.
+
+    Returns:
+        A shutter (dark and even), a shadow (lighter than the darkest inside, as scatter makes it), a dark shadow
+        (darker than nearly all inside, as air round a limb is too), or None.
+    """
     small = cv2.blur(cv2.resize(levels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), (3, 3))
     slope = cv2.morphologyEx(small, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     inner = np.zeros(small.shape, np.uint8)
@@ -232,12 +283,14 @@ def _is_shadowed(levels: Mask, corners: Corners) -> bool:
     kernel = np.ones((5, 5), np.uint8)
     outer, core = cv2.dilate(inner, kernel) == 0, cv2.erode(inner, kernel) > 0
     if min(outer.sum(), core.sum()) < 64:
-        return False
+        return None
     unrest = np.minimum(slope, _SLOPE_CAP)
     if unrest[outer].mean() > _QUIET * unrest[core].mean():
-        return False
+        return None
     low, quarter, high = np.quantile(small[outer], (0.02, 0.25, 0.98))
-    if quarter - np.quantile(small[core], 0.05) >= _LIGHTER:
-        return True
-    # A shutter: so dark and even outside that nothing is lost there.
-    return bool(quarter <= _DARK and high - low <= _EVEN)
+    darkest, dark = np.quantile(small[core], (0.05, 0.25))
+    if quarter <= _DARK and high - low <= _EVEN:
+        return "shutter"
+    if quarter - darkest >= _LIGHTER:
+        return "shadow"
+    return "dark shadow" if high < dark else None

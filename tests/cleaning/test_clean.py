@@ -8,7 +8,7 @@ import pytest
 from radray.cleaning import CleaningConfig, clean
 from radray.cleaning.annotations import find_annotations, find_strokes, paint_over
 from radray.cleaning.geometry import Box, find_borders, fit_square, shrink
-from radray.cleaning.intensity import normalise_tone, quantiles, stretch
+from radray.cleaning.intensity import clip_unit, quantiles, stretch, tone_exponent
 from radray.errors import ConfigError, ObjectError, Reason
 
 
@@ -51,8 +51,14 @@ def test_brightness_and_contrast_of_the_scanner_hardly_matter(limb):
 
 def test_tone_moves_the_median_of_the_foreground():
     grey = np.random.default_rng(0).uniform(0.1, 0.4, (64, 64)).astype(np.float32)
-    toned = normalise_tone(grey, np.full((64, 64), 255, np.uint8), 0.5)
-    assert np.median(toned) == pytest.approx(0.5, abs=0.01)
+    exponent = tone_exponent(grey, np.full((64, 64), 255, np.uint8), 0.5)
+    assert np.median(grey**exponent) == pytest.approx(0.5, abs=0.01)
+    assert tone_exponent(grey, np.zeros((64, 64), np.uint8), 0.5) == 1
+
+
+def test_values_that_are_no_numbers_become_black():
+    grey = np.array([[np.nan, np.inf, -np.inf, -0.5, 0.25, 2.0]], np.float32)
+    assert clip_unit(grey).tolist() == [[0, 1, 0, 0, 0.25, 1]]
 
 
 def test_shrink_is_the_area_average():

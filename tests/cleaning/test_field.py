@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from radray.cleaning import CleaningConfig, clean, find_exposed_field
-from radray.cleaning.field import upright_turn
 from radray.cleaning.plate import clip_half_plane, find_plate
+from radray.cleaning.shapes import upright_turn
 
 from .conftest import overlap
 
@@ -73,6 +73,22 @@ def test_tilted_limb_on_black_air_is_not_taken_for_a_field_to_turn():
     image = cv2.GaussianBlur(image, (0, 0), 3)
     cleaned = clean(image, CleaningConfig())
     assert cleaned.angle_deg == 0
+
+
+def test_head_on_black_air_is_no_round_field():
+    image = np.zeros((400, 400), np.float32)
+    cv2.ellipse(image, (200, 200), (150, 180), 0, 0, 360, 0.6, -1)
+    image = cv2.GaussianBlur(image, (0, 0), 8)
+    assert find_exposed_field(image).kind == "whole"
+
+
+def test_air_beside_a_limb_that_fills_the_image_is_no_shutter():
+    image = np.full((400, 360), 0.55, np.float32)
+    edge = 80 + 25 * np.sin(np.linspace(0, 5, 400))
+    image[np.arange(360)[None] < edge[:, None]] = 0.05
+    cv2.rectangle(image, (190, -5), (250, 405), 0.9, -1)
+    image = cv2.GaussianBlur(image, (0, 0), 2)
+    assert find_exposed_field(image).kind == "whole"
 
 
 def test_plate_strip_with_a_tilted_edge_is_cut_off():

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from radray.cleaning import find_exposed_field
-from radray.cleaning.field import upright_turn
 from radray.cleaning.lines import find_rectangle
+from radray.cleaning.shapes import upright_turn
 
 from .conftest import overlap
 
@@ -31,6 +31,25 @@ def test_rectangle_in_a_grey_shadow_is_found(limb, rim, tilt):
     assert field.kind == "rectangle"
     assert overlap(field.polygon, polygon, image.shape) > 0.94
     assert abs(upright_turn(tilt) - field.angle_deg) < 1.5
+
+
+@pytest.mark.parametrize("axes", [(120, 120), (150, 100)])
+@pytest.mark.parametrize("tilt", [0, 30])
+def test_ellipse_in_a_grey_shadow_is_found(limb, axes, tilt):
+    polygon = cv2.ellipse2Poly((180, 200), axes, tilt, 0, 360, 3).astype(np.float32)
+    image = shadow(limb() * 0.8, polygon, rim=False)
+    cv2.rectangle(image, (60, 196), (84, 204), 1.0, -1)  # a ruler across the edge
+    field = find_exposed_field(image)
+    assert field.kind == "ellipse"
+    assert overlap(field.polygon, polygon, image.shape) > 0.93
+
+
+def test_rectangle_whose_fourth_side_is_the_images_own_is_found(limb):
+    polygon = np.array([[80, 0], [290, 0], [290, 260], [80, 260]], np.float32)
+    image = shadow(limb(), polygon, rim=False)
+    field = find_exposed_field(image)
+    assert field.kind == "rectangle"
+    assert overlap(field.polygon, polygon, image.shape) > 0.95
 
 
 def shutter(image, polygon, level, seed=0):
@@ -82,9 +101,20 @@ def window_of_lines_that_go_on():
     return image
 
 
+def splint_on_dark_air():
+    image = np.full((400, 360), 0.08, np.float32)
+    cv2.ellipse(image, (180, 350), (45, 60), 0, 0, 360, 0.3, -1)
+    along = np.arange(60, 320)
+    for row, wave in zip(along, 3 * np.sin(along / 9), strict=True):
+        image[row, round(130 + wave) : round(240 + wave)] = 0.45
+    cv2.rectangle(image, (165, 60), (205, 320), 0.85, -1)
+    return cv2.GaussianBlur(image, (0, 0), 3)
+
+
 @pytest.mark.parametrize(
     "draw",
     [
+        splint_on_dark_air,
         grey_air_with_shaft,
         grey_air_with_cast_to_the_border,
         light_box_and_table_edge,

@@ -1,0 +1,121 @@
+"""What lies outside an exposed field, taken from the border inwards like a flood, and the outline of what remains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from radray.cleaning.intensity import Mask
+from radray.cleaning.shapes import Polygon
+
+MIN_STEP = 0.08
+"""Step in grey across four fifths of a field's edge where the outside is not black; skin ends more softly."""
+
+_TOLERANCES = (0.0, 0.02, 0.045, 0.08)
+_RIM = 0.12
+"""Height of a thin line above its surroundings that makes it a rim."""
+_MAX_SPREAD = 0.05
+"""Spread of the grey outside a field that is not black; tissue at the border varies more."""
+_DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+_EDGE = (24, 40)
+"""Thresholds of the edge detector, in grey levels of its 3 × 3 slope (eight times the step a pixel)."""
+
+
+def flat_areas(levels: Mask, fine: Mask) -> list[tuple[list[Mask], float]]:
+    """What may lie outside: pixels near the one or two commonest grey values of the border.
+
+    Args:
+        levels: The image without noise.
+        fine: The image with its thin lines.
+
+    Returns:
+        Groups of masks, each from strict to tolerant, with the step in grey that a field's edge must show.
+    """
+    ring = np.concatenate([levels[:2].ravel(), levels[-2:].ravel(), levels[:, :2].ravel(), levels[:, -2:].ravel()])
+    groups: list[tuple[list[Mask], float]] = []
+    line = cv2.subtract(cv2.dilate(fine, np.ones((2, 2), np.uint8)), levels)
+    # A thin bright rim stops the flood where the other side of it is as grey as this one.
+    open_to_flood = np.asarray(cv2.inRange(line, 0, _RIM * 255), np.uint8)
+    for mode, spread in _modes(ring):
+        low_open, high_open = mode - spread <= 0.12 * 255, mode + spread >= 0.88 * 255
+        if spread > _MAX_SPREAD * 255 and not low_open:
+            continue
+        reach = [spread + tolerance * 255 for tolerance in _TOLERANCES]
+        spans = [(0.0 if low_open else mode - r, 255.0 if high_open else mode + r) for r in reach]
+        masks = [np.asarray(cv2.inRange(levels, low, high), np.uint8) for low, high in spans]
+        groups.append(([np.bitwise_and(mask, open_to_flood) for mask in masks], 0.0 if low_open else MIN_STEP))
+    if len(groups) > 1:
+        groups.append(([np.bitwise_or(groups[0][0][0], groups[1][0][0])], MIN_STEP))
+    return groups
+
+
+def _modes(ring: Mask) -> list[tuple[float, float]]:
+    """The one or two commonest grey values of the border (each ≥ 15 % of it), with a spread that covers its noise."""
+    counts = np.convolve(np.bincount(ring, minlength=256), np.ones(9), "same")
+    modes: list[tuple[float, float]] = []
+    for _ in range(2):
+        mode = int(np.argmax(counts))
+        if counts[mode] < 0.15 * ring.size:
+            break
+        near = ring[np.abs(ring.astype(np.int16) - mode) <= 24].astype(np.float32)
+        centre = float(np.median(near))
+        modes.append((centre, 3.0 * float(np.median(np.abs(near - centre)))))
+        counts[max(0, mode - 32) : mode + 33] = 0
+    return modes
+
+
+def quiet_areas(levels: Mask) -> Mask:
+    """Uint8 [rows, columns], 255 where no edge is within two pixels: gaps of four pixels in an edge are closed."""
+    across, down = cv2.spatialGradient(np.asarray(cv2.GaussianBlur(levels, (5, 5), 0), np.uint8))
+    return np.asarray(cv2.bitwise_not(cv2.dilate(cv2.Canny(across, down, *_EDGE), _DISC)), np.uint8)
+
+
+def flood_outline(flat: Mask, min_area: float) -> Polygon | None:
+    """The outline of the largest piece that stays when flat areas are flooded from the border, [points, 2].
+
+    Args:
+        flat: Uint8 [rows, columns], 255 where the flood may go.
+        min_area: Share of the image that the piece has at least.
+    """
+    contours = _pieces(_flood(flat), 3)
+    return _checked(max(contours, key=cv2.contourArea), flat.shape, min_area) if contours else None
+
+
+def quiet_outline(levels: Mask, min_area: float) -> Polygon | None:
+    """The outline of all that stays when the quiet is flooded from the border up to edges, whatever its grey."""
+    contours = _pieces(np.asarray(cv2.erode(_flood(quiet_areas(levels)), _DISC), np.uint8), 9)
+    # Where an edge has gaps the flood has come in and may have cut the field into pieces.
+    large = [contour for contour in contours if cv2.contourArea(contour) >= 0.01 * levels.size]
+    return _checked(np.concatenate(large), levels.shape, min_area) if large else None
+
+
+def _flood(flat: Mask) -> Mask:
+    """Uint8 [rows, columns], 1 where the flood does not come."""
+    # A frame of one pixel joins the flat areas at the border, so that one flood fill takes them all.
+    framed = cv2.copyMakeBorder(flat, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=255)
+    cv2.floodFill(framed, None, (0, 0), 128)
+    return np.asarray(framed[1:-1, 1:-1] != 128, np.uint8)
+
+
+def _pieces(inside: Mask, least_px: int) -> Sequence[npt.NDArray[np.int32]]:
+    """Outlines of the pieces of a mask, less what is thinner than `least_px`."""
+    opened = cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((least_px, least_px), np.uint8))
+    contours = cv2.findContours(opened, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    return cast("Sequence[npt.NDArray[np.int32]]", contours)
+
+
+def _checked(contour: npt.NDArray[np.int32], shape: tuple[int, ...], min_area: float) -> Polygon | None:
+    """The outline's points, unless it is too small or nearly the whole image."""
+    rows, columns = shape
+    if cv2.contourArea(cv2.convexHull(contour)) < min_area * rows * columns or len(contour) < 16:
+        return None
+    points = contour[:, 0, :].astype(np.float32)
+    low, high = points.min(axis=0), np.array([columns, rows]) - 1 - points.max(axis=0)
+    # A line or two at the sides is no collimation, unless a corner is missing too.
+    spare = max(2.0, 0.012 * max(rows, columns))
+    near_whole = cv2.contourArea(contour) > 0.94 * (columns - low[0] - high[0] - 1) * (rows - low[1] - high[1] - 1)
+    return None if near_whole and max(low.max(), high.max()) <= spare else points
