@@ -38,6 +38,7 @@ HTJ2K = "1.2.840.10008.1.2.4.201"
 GOALS = {"1.2.840.10008.1.2.4.90": 15.0, "1.2.840.10008.1.2.4.91": 15.0}
 GOALS |= dict.fromkeys(("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"), 3.0)
 GOAL_MIX, GOAL_RMS = 5.0, 0.01
+START_S = 8
 
 Grey = NDArray[np.float32]
 
@@ -113,7 +114,11 @@ def main() -> None:
     print(f"{ROWS} × {COLUMNS} to {given.side_px} px, one core, median of {given.repeats}\n")
     print(f"{'transfer syntax':58s} {'plug-in':12s} {'plain ms':>9s} {'radray ms':>9s} {'ratio':>6s} {'RMS %':>6s}")
     results, mix, worst = {}, [0.0, 0.0], 0.0
-    for uid, body in make_objects().items():
+    ratios: list[tuple[float, float]] = []
+    objects = make_objects()
+    decode(objects[HTJ2K], side_px=given.side_px)
+    time.sleep(START_S)  # until the decoding child that stands by has started: it takes a core while it does
+    for uid, body in objects.items():
         ours = partial(decode, body, side_px=given.side_px)
         image = ours().grey
         recipes = {name: partial(plain_recipe, body, given.side_px, name) for name in plugins(uid)}
@@ -134,9 +139,12 @@ def main() -> None:
         worst = max(worst, difference)
         mix[0] += weights.get(uid, 0.0) * slow
         mix[1] += weights.get(uid, 0.0) * fast
-    ratio = mix[0] / mix[1]
-    print(f"\nmean over the mix: {ratio:.1f} times as fast; largest RMS difference {worst:.2%} of the range")
+        ratios += [(weights.get(uid, 0.0), slow / fast)]
+    ratio, mean = mix[0] / mix[1], sum(weight * own for weight, own in ratios) / sum(weight for weight, _ in ratios)
+    print(f"\nover the mix: {ratio:.1f} times as fast in all, {mean:.1f} the mean of the ratios; "
+          f"largest RMS difference {worst:.2%} of the range")  # fmt: skip
     results["ratio_mix"] = result(round(ratio, 2), GOAL_MIX, 1.0)
+    results["mean_ratio_over_mix"] = result(round(mean, 2), GOAL_MIX, 1.0)
     print_results("decode", ("pydicom", "imagecodecs", "pillow", "opencv-python-headless", "numpy"), results)
 
 

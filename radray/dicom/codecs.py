@@ -13,10 +13,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from radray.dicom.codestreams import Codestream, jpeg2000_codestream, jpeg_codestream
-from radray.dicom.samples import FrameSpec, SmallFrame, small_frame
+from radray.dicom.samples import FrameSpec, SmallFrame, Wavelet, small_frame
 
 _SPARE = 1.5
 """A frame reduced by the codec keeps at least this many times the side wanted, so that the rest is an area average."""
+_WAVELET_SPARE = 1.2
+"""The same for wavelets, whose low band is sharper than an area average."""
 
 Samples = npt.NDArray[Any]
 
@@ -52,8 +54,8 @@ def _jpeg_8_bit(frame: bytes, spec: FrameSpec, stream: Codestream) -> SmallFrame
 def _jpeg2000(frame: bytes, spec: FrameSpec) -> SmallFrame:
     stream = jpeg2000_codestream(frame)
     spec = replace(spec, rows=stream.rows, columns=stream.columns)
-    reduce = 0
-    while reduce < stream.resolutions and max(spec.rows, spec.columns) / 2 ** (reduce + 1) >= spec.side_px * _SPARE:
+    longer, reduce = max(spec.rows, spec.columns), 0
+    while reduce < stream.resolutions and longer / 2 ** (reduce + 1) >= spec.side_px * _spare(stream, reduce + 1):
         reduce += 1
     if stream.precision > 16 or stream.components not in (1, 3):
         return _jpeg2000_full(frame, spec, stream)
@@ -66,7 +68,14 @@ def _jpeg2000(frame: bytes, spec: FrameSpec) -> SmallFrame:
     stored = np.asarray(image)
     if stream.components == 1:
         stored = _unshifted(stored, stream)
-    return small_frame(stored, _as_coded(spec, stored, stream), reduced_by=reduce)
+    return small_frame(
+        stored, _as_coded(spec, stored, stream), wavelet=Wavelet(halvings=reduce, reversible=stream.lossless)
+    )
+
+
+def _spare(stream: Codestream, halvings: int) -> float:
+    """How many times the side wanted a reduced frame keeps at least; the shorter 5-3 wavelet aliases more."""
+    return _SPARE if stream.lossless and halvings > 2 else _WAVELET_SPARE
 
 
 def _jpeg2000_full(frame: bytes, spec: FrameSpec, stream: Codestream) -> SmallFrame:

@@ -23,7 +23,7 @@ class Codestream:
     signed: bool
     """JPEG 2000: whether samples carry a sign."""
     lossless: bool
-    """JPEG: process 14 or another lossless one (SOF3, SOF7, SOF11, SOF15)."""
+    """JPEG: process 14 or another lossless one (SOF3, SOF7, SOF11, SOF15). JPEG 2000: the reversible 5-3 wavelet."""
     resolutions: int = 0
     """JPEG 2000: how often the frame can be halved."""
 
@@ -75,9 +75,10 @@ def jpeg2000_codestream(frame: bytes) -> Codestream:
     columns, rows, left, top = struct.unpack(">4L", frame[start + 8 : start + 24])
     components, precision = struct.unpack(">HB", frame[start + 40 : start + 43])
     place, resolutions = start + 4 + struct.unpack(">H", frame[start + 4 : start + 6])[0], 0
-    while place < len(frame) - 10 and frame[place] == 0xFF and frame[place + 1] not in (0x90, 0xD9):
+    reversible = False
+    while place < len(frame) - 14 and frame[place] == 0xFF and frame[place + 1] not in (0x90, 0xD9):
         if frame[place + 1] == 0x52:
-            resolutions = frame[place + 9]
+            resolutions, reversible = frame[place + 9], frame[place + 13] == 1
             break
         place += 2 + struct.unpack(">H", frame[place + 2 : place + 4])[0]
     return Codestream(
@@ -86,6 +87,6 @@ def jpeg2000_codestream(frame: bytes) -> Codestream:
         precision=(precision & 0x7F) + 1,
         components=components,
         signed=bool(precision & 0x80),
-        lossless=False,
+        lossless=reversible,
         resolutions=resolutions,
     )

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from radray.dicom.pixels import PixelLimits, decode
-from radray.dicom.samples import _shrink
+from radray.dicom.samples import _shrink, _small_size
 from radray.errors import ConfigError, ObjectError, Reason
 
 from .conftest import BIG_ENDIAN, DEFLATED, ENCODERS, EXPLICIT, IMPLICIT, dataset, make_object, picture, stored, written
@@ -115,9 +115,8 @@ def test_overlays_in_unused_bits_are_no_grey_values(grey: np.ndarray) -> None:
 def test_halving_first_changes_little(kind: type, shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(1).normal(0, 8, shape)
     values = (cv2.resize(picture().astype(np.float32), shape[::-1]) * 180 + 30 + noise).clip(0, 255).astype(kind)
-    spec = replace(SPEC, rows=shape[0], columns=shape[1], side_px=100)
-    small = _shrink(values, *shape, spec)
-    size = (small.shape[1], small.shape[0])
+    size = _small_size(*shape, replace(SPEC, rows=shape[0], columns=shape[1], side_px=100))
+    small = _shrink(values, size)
     expected = cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     assert max(small.shape) == 100
     assert rms(small / 255, expected / 255) < 0.01
