@@ -5,6 +5,7 @@ A second child, which has its codecs imported, stands by: after a crash the next
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from radray.dicom.decode_child import HEAD
 from radray.dicom.samples import FrameSpec, SmallFrame
 from radray.errors import ObjectError, Reason
 
+_PIPE_BYTES = 1 << 20
+"""Of each pipe, so that the processes take turns less often; what Linux allows everybody."""
 _START_TIMEOUT_S = 120.0
 """The child imports its codecs first; on a busy machine that takes a while."""
 
@@ -102,8 +106,11 @@ class DecodingChild:
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             bufsize=0,
         )
-        assert process.stdin is not None
+        assert process.stdin is not None and process.stdout is not None
         os.set_blocking(process.stdin.fileno(), False)
+        with suppress(OSError):  # a user may hold only so many bytes of pipes
+            for pipe in (process.stdin, process.stdout):
+                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         return process
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
