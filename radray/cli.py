@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import re
 import sys
 import time
@@ -60,6 +61,7 @@ def _one_line(box: str) -> str:
 def run_job(config_type: type[ConfigT], stage: str, arguments: Sequence[str] | None = None) -> None:
     """Run one job: parse, check, import `stage` ("module:function"), run, print the summary, exit on errors."""
     started = time.monotonic()
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # its other pools keep what tables have left
     try:
         config = parse(config_type, arguments)
         config.check()

@@ -49,6 +49,9 @@ ENVIRONMENT = (
 CHECK_TIMEOUT_S = 3.0
 """How long a check before any work waits for a store, in seconds."""
 
+_FILES_AT_ONCE = 16
+"""Parquet files that one data set reads."""
+
 
 def environment() -> dict[str, str]:
     """The variables of `ENVIRONMENT` that are set here: what another process needs to reach the same stores."""
@@ -339,13 +342,21 @@ def read_table(url: str, columns: list[str] | None = None, filter: Any = None) -
     Raises:
         ConfigError: No Parquet file is there.
     """
+    import pyarrow as pa
     import pyarrow.dataset as dataset
 
     place = locate(url)
     files = [place.path] if url.endswith(".parquet") else [locate(file).path for file in list_files(url, ".parquet")]
     if not files:
         raise ConfigError(f"{url}: no Parquet files are there; run the stage that writes them first")
-    return dataset.dataset(files, filesystem=place.arrow, format="parquet").to_table(columns=columns, filter=filter)
+    # A data set keeps the footer of each of its files: a few files at a time, or footers outweigh what is asked for.
+    parts = [
+        dataset.dataset(files[first : first + _FILES_AT_ONCE], filesystem=place.arrow, format="parquet").to_table(
+            columns=columns, filter=filter
+        )
+        for first in range(0, len(files), _FILES_AT_ONCE)
+    ]
+    return pa.concat_tables(parts)
 
 
 def write_table(url: str, table: pa.Table) -> None:

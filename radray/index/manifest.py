@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from radray.tables import MANIFEST_SCHEMA, row_id
 
 FOLDER = "_manifest"
 _DONE = "done.json"
-_ROWS_PER_SHARD = 20_000
+_ROWS_PER_SHARD, _ROWS_PER_BATCH = 20_000, 1_000
 
 Key = Callable[[str], str]
 """An object's URL to what tables beyond the index call it."""
@@ -49,7 +49,7 @@ def ensure_manifest(
         archive: URL of the archive.
         output: URL of the index; the shards go to `_manifest` in it.
         key: Gives the text that `row_id` is made of; None for the URL itself.
-        rows_per_shard: Rows a Parquet file holds, which is all that is in memory at once.
+        rows_per_shard: Rows a Parquet file holds; no more are in memory at once.
 
     Raises:
         ConfigError: The archive is empty or cannot be listed, or the folder holds the listing of another archive.
@@ -101,15 +101,20 @@ def _make(archive: str, folder: str, key: Key | None, rows_per_shard: int) -> Ma
     storage.remove(folder)
     digest, objects = hashlib.blake2b(digest_size=16), 0
     ids: list[np.ndarray[Any, np.dtype[np.int64]]] = []
-    for number, rows in enumerate(_batches(list_objects(archive), rows_per_shard)):
-        for row in rows:
-            digest.update(f"{row['uri']}\0{row['etag']}\n".encode("utf-8", "surrogateescape"))
-            if key is not None:
-                row["row_id"] = row_id(key(row["uri"]), row["etag"])
-        objects += len(rows)
-        ids.append(np.array([row["row_id"] for row in rows], np.int64))
-        shard = pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
-        storage.write_table(storage.join(folder, f"part-{number:05d}.parquet"), shard)
+    listed = list_objects(archive)
+    for number in count():
+        batches: list[pa.RecordBatch] = []
+        for rows in _batches(islice(listed, rows_per_shard), _ROWS_PER_BATCH):
+            for row in rows:
+                digest.update(f"{row['uri']}\0{row['etag']}\n".encode("utf-8", "surrogateescape"))
+                if key is not None:
+                    row["row_id"] = row_id(key(row["uri"]), row["etag"])
+            objects += len(rows)
+            ids.append(np.array([row["row_id"] for row in rows], np.int64))
+            batches.append(pa.RecordBatch.from_pylist(rows, schema=MANIFEST_SCHEMA))
+        if not batches:
+            break
+        storage.write_table(storage.join(folder, f"part-{number:05d}.parquet"), pa.Table.from_batches(batches))
     if not objects:
         raise ConfigError(f"--archive {archive}: no objects are there; give the folder or prefix that holds them")
     if twice := objects - len(np.unique(np.concatenate(ids))):
