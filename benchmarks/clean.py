@@ -1,6 +1,6 @@
 """What cleaning costs after decoding, and how well it finds the exposed field, on phantoms with known geometry.
 
-python benchmarks/clean.py [--images 400] [--side-px 640]
+python benchmarks/clean.py [--images 1200] [--side-px 640]
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def overlap(one: NDArray[np.floating], other: NDArray[np.floating], shape: tuple
 def main() -> None:
     """Measure, print tables and, last, one line of JSON."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--images", type=int, default=400)
+    options.add_argument("--images", type=int, default=1200)
     options.add_argument("--side-px", type=int, default=640)
     given = options.parse_args()
     cv2.setNumThreads(1)

@@ -61,12 +61,12 @@ def _one_line(box: str) -> str:
 def run_job(config_type: type[ConfigT], stage: str, arguments: Sequence[str] | None = None) -> None:
     """Run one job: parse, check, import `stage` ("module:function"), run, print the summary, exit on errors."""
     started = time.monotonic()
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # its other pools keep what tables have left
     try:
         config = parse(config_type, arguments)
         config.check()
         module, function = stage.split(":")
         run: Callable[[ConfigT], dict[str, Any]] = getattr(importlib.import_module(module), function)
+        _return_memory()
         summary = run(config)
     except ConfigError as error:
         print(f"radray: {error}", file=sys.stderr)
@@ -77,3 +77,11 @@ def run_job(config_type: type[ConfigT], stage: str, arguments: Sequence[str] | N
 
         storage.write_json(getattr(config, "summary_url", storage.join(output, "summary.json")), summary)
     print(json.dumps(summary, ensure_ascii=False))
+
+
+def _return_memory() -> None:
+    """Let Arrow allocate where freed memory goes back to the system, here and in workers: its other pools keep it."""
+    import pyarrow as pa
+
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    pa.set_memory_pool(pa.system_memory_pool())

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from radray.cleaning.intensity import Grey
 
 _REACH = 0.02
-_ALONG = 96
+_ALONG = 64
 _RIM = 0.1
 _FALL = 0.05
 

@@ -10,18 +10,22 @@ rectangle or an ellipse by the quiet around it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+
 import cv2
 import numpy as np
 
 from radray.cleaning.edges import refine_rectangle
-from radray.cleaning.flood import MIN_STEP, flat_areas, flood_outline, quiet_outline
+from radray.cleaning.flood import MIN_STEP, Group, flat_areas, flood_outline, quiet_outline, shutter_areas
 from radray.cleaning.intensity import Grey, Mask
 from radray.cleaning.lines import find_rectangle, outside_of
 from radray.cleaning.plate import find_plate
 from radray.cleaning.shapes import ExposedField, Kind, Polygon, recognise_shape, upright_turn
 
 _DETECT_PX = 256
-_FADES, _FALLS = 0.2, 0.3
+_FADES, _FALLS = 0.13, 0.35
 """Share of the step across an edge that is left a pixel outside it, at most, and that falls within three, at least."""
 _SAME = 0.002
 """Share of the image by which outlines from two tolerances differ in area, at least, for both to be looked at."""
@@ -61,30 +65,13 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
     plate = find_plate(levels)
     beyond = np.full(levels.shape, 255, np.uint8)
     cv2.fillConvexPoly(beyond, np.round(plate * 16 - 8).astype(np.int32), 0, shift=4)
-    found: list[tuple[int, float, ExposedField]] = []
-    for group, least_step in flat_areas(levels, fine):
-        looked_at = 0.0
-        for flat in group:
-            outline = flood_outline(np.bitwise_or(flat, beyond), min_area)
-            if outline is None or abs(cv2.contourArea(outline) - looked_at) < _SAME * levels.size:
-                continue
-            looked_at = cv2.contourArea(outline)
-            field = recognise_shape(outline, levels.shape, support)
-            if field is None or _step(levels, field.polygon) < least_step:
-                continue
-            if field.kind == "polygon" and least_step == 0:
-                continue  # A convex body part on black air: nothing lies outside that must go.
-            if field.kind == "ellipse" and not _ends_sharply(fine, field.polygon):
-                continue  # A head on black air.
-            if _detail_inside(levels, field.polygon) < _LEAST_DETAIL:
-                continue  # A marker's frame, or a dark strip beside the anatomy.
-            found.append((_PREFERENCE.index(field.kind), float(cv2.contourArea(field.polygon)), field))
-            if field.kind == "rectangle":
-                break
-    if found:
-        best = min(found, key=lambda candidate: candidate[:2])[2]
+    flood = partial(_flood, levels=levels, fine=fine, beyond=beyond, min_area=min_area, support=support)
+    if (flat := flood(flat_areas)) is not None:
+        best = flat
     elif (edged := _find_by_edges(levels if _is_noisy(fine, levels) else fine, min_area, support)) is not None:
         best = edged
+    elif (shuttered := flood(shutter_areas)) is not None:
+        best = shuttered
     elif beyond.any():
         best = ExposedField(polygon=plate, kind="polygon", angle_deg=0.0)
     else:
@@ -94,6 +81,43 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
     if best.kind == "rectangle":
         polygon = refine_rectangle(grey, polygon)
     return ExposedField(polygon=polygon, kind=best.kind, angle_deg=best.angle_deg)
+
+
+def _flood(
+    areas: Callable[[Mask, Mask], list[Group]], levels: Mask, fine: Mask, beyond: Mask, min_area: float, support: float
+) -> ExposedField | None:
+    """The best field that flat areas leave."""
+    found = (_flooded(group, levels, fine, beyond, min_area, support) for group in areas(levels, fine))
+    return min(chain.from_iterable(found), key=_rank, default=None)
+
+
+def _flooded(
+    group: Group, levels: Mask, fine: Mask, beyond: Mask, min_area: float, support: float
+) -> Iterator[ExposedField]:
+    """The fields that the masks of a group leave when flooded from the border, up to the first rectangle."""
+    masks, least_step = group
+    looked_at = 0.0
+    for flat in masks:
+        outline = flood_outline(np.bitwise_or(flat, beyond), min_area)
+        if outline is None or abs(cv2.contourArea(outline) - looked_at) < _SAME * levels.size:
+            continue
+        looked_at = cv2.contourArea(outline)
+        field = recognise_shape(outline, levels.shape, support)
+        if field is None or _step(levels, field.polygon) < least_step:
+            continue
+        if field.kind == "polygon" and least_step == 0:
+            continue  # A convex body part on black air: nothing lies outside that must go.
+        if field.kind == "ellipse" and not _ends_sharply(fine, field.polygon):
+            continue  # A head on black air.
+        if _detail_inside(levels, field.polygon) < _LEAST_DETAIL:
+            continue  # A marker's frame, or a dark strip beside the anatomy.
+        yield field
+        if field.kind == "rectangle":
+            return
+
+
+def _rank(field: ExposedField) -> tuple[int, float]:
+    return _PREFERENCE.index(field.kind), float(cv2.contourArea(field.polygon))
 
 
 def _find_by_edges(levels: Mask, min_area: float, support: float) -> ExposedField | None:

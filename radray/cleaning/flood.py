@@ -18,6 +18,8 @@ MIN_STEP = 0.08
 _TOLERANCES = (0.0, 0.02, 0.045, 0.08)
 _RIM = 0.12
 """Height of a thin line above its surroundings that makes it a rim."""
+_BLACK = 0.12 * 255
+"""Grey levels from black (or white) at which what lies outside may be as black (or white) as can be."""
 _MAX_SPREAD = 0.05
 """Spread of the grey outside a field that is not black; tissue at the border varies more."""
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
@@ -25,23 +27,22 @@ _EDGE = (24, 40)
 """Thresholds of the edge detector, in grey levels of its 3 × 3 slope (eight times the step a pixel)."""
 
 
-def flat_areas(levels: Mask, fine: Mask) -> list[tuple[list[Mask], float]]:
+Group = tuple[list[Mask], float]
+"""Masks from strict to tolerant, and the step in grey that a field's edge must show."""
+
+
+def flat_areas(levels: Mask, fine: Mask) -> list[Group]:
     """What may lie outside: pixels near the one or two commonest grey values of the border.
 
     Args:
         levels: The image without noise.
         fine: The image with its thin lines.
 
-    Returns:
-        Groups of masks, each from strict to tolerant, with the step in grey that a field's edge must show.
     """
-    ring = np.concatenate([levels[:2].ravel(), levels[-2:].ravel(), levels[:, :2].ravel(), levels[:, -2:].ravel()])
-    groups: list[tuple[list[Mask], float]] = []
-    line = cv2.subtract(cv2.dilate(fine, np.ones((2, 2), np.uint8)), levels)
-    # A thin bright rim stops the flood where the other side of it is as grey as this one.
-    open_to_flood = np.asarray(cv2.inRange(line, 0, _RIM * 255), np.uint8)
-    for mode, spread in _modes(ring):
-        low_open, high_open = mode - spread <= 0.12 * 255, mode + spread >= 0.88 * 255
+    groups: list[Group] = []
+    open_to_flood = _within_rims(levels, fine)
+    for mode, spread in _modes(levels):
+        low_open, high_open = mode - spread <= _BLACK, mode + spread >= 255 - _BLACK
         if spread > _MAX_SPREAD * 255 and not low_open:
             continue
         reach = [spread + tolerance * 255 for tolerance in _TOLERANCES]
@@ -53,8 +54,28 @@ def flat_areas(levels: Mask, fine: Mask) -> list[tuple[list[Mask], float]]:
     return groups
 
 
-def _modes(ring: Mask) -> list[tuple[float, float]]:
+def shutter_areas(levels: Mask, fine: Mask) -> list[Group]:
+    """As `flat_areas`, of shutters that are not quite black: air inside may be blacker and stops the flood too."""
+    groups: list[Group] = []
+    open_to_flood = _within_rims(levels, fine)
+    smooth = cv2.blur(levels, (5, 5))
+    for mode, spread in _modes(levels):
+        if mode > spread >= mode - _BLACK:
+            spans = [(mode - reach, mode + reach) for reach in (max(2.0, 0.6 * spread), max(3.0, spread))]
+            masks = [np.asarray(cv2.inRange(smooth, low, high), np.uint8) for low, high in spans]
+            groups.append(([np.bitwise_and(mask, open_to_flood) for mask in masks], 0.0))
+    return groups
+
+
+def _within_rims(levels: Mask, fine: Mask) -> Mask:
+    """255 but on thin bright lines: a rim stops the flood where the other side of it is as grey as this one."""
+    line = cv2.subtract(cv2.dilate(fine, np.ones((2, 2), np.uint8)), levels)
+    return np.asarray(cv2.inRange(line, 0, _RIM * 255), np.uint8)
+
+
+def _modes(levels: Mask) -> list[tuple[float, float]]:
     """The one or two commonest grey values of the border (each ≥ 15 % of it), with a spread that covers its noise."""
+    ring = np.concatenate([levels[:2].ravel(), levels[-2:].ravel(), levels[:, :2].ravel(), levels[:, -2:].ravel()])
     counts = np.convolve(np.bincount(ring, minlength=256), np.ones(9), "same")
     modes: list[tuple[float, float]] = []
     for _ in range(2):
@@ -90,7 +111,9 @@ def quiet_outline(levels: Mask, min_area: float) -> Polygon | None:
     contours = _pieces(np.asarray(cv2.erode(_flood(quiet_areas(levels)), _DISC), np.uint8), 9)
     # Where an edge has gaps the flood has come in and may have cut the field into pieces.
     large = [contour for contour in contours if cv2.contourArea(contour) >= 0.01 * levels.size]
-    return _checked(np.concatenate(large), levels.shape, min_area) if large else None
+    if not large or cv2.contourArea(cv2.convexHull(np.concatenate(large))) < min_area * levels.size:
+        return None
+    return _checked(np.concatenate(large), levels.shape, 0.0)
 
 
 def _flood(flat: Mask) -> Mask:
@@ -111,7 +134,7 @@ def _pieces(inside: Mask, least_px: int) -> Sequence[npt.NDArray[np.int32]]:
 def _checked(contour: npt.NDArray[np.int32], shape: tuple[int, ...], min_area: float) -> Polygon | None:
     """The outline's points, unless it is too small or nearly the whole image."""
     rows, columns = shape
-    if cv2.contourArea(cv2.convexHull(contour)) < min_area * rows * columns or len(contour) < 16:
+    if len(contour) < 16 or cv2.contourArea(contour) < min_area * rows * columns:
         return None
     points = contour[:, 0, :].astype(np.float32)
     low, high = points.min(axis=0), np.array([columns, rows]) - 1 - points.max(axis=0)

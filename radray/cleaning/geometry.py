@@ -157,7 +157,7 @@ def find_foreground(grey: Grey) -> Mask:
     small = cv2.convertScaleAbs(shrink(grey, _FOREGROUND_PX), alpha=255)
     levels = np.asarray(cv2.GaussianBlur(small, (3, 3), 0), np.uint8)
     otsu = float(cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0])
-    darker = np.bincount(levels.ravel(), minlength=256)[: int(otsu) + 1].cumsum()
+    darker = cv2.calcHist([levels], [0], None, [256], [0, 256])[: int(otsu) + 1].cumsum()
     background = float(np.searchsorted(darker, darker[-1] / 2))
     threshold = background + max(6.0, 0.35 * (otsu - background))
     mask = cv2.threshold(levels, threshold, 255, cv2.THRESH_BINARY)[1]

@@ -51,8 +51,8 @@ def tone_exponent(grey: Grey, foreground: Mask, median: float) -> float:
     Returns:
         The exponent; 1 where there is hardly a foreground.
     """
-    levels = (cv2.resize(grey, foreground.shape[::-1], interpolation=cv2.INTER_AREA) * _TONES).astype(np.uint16)
-    counts = cv2.calcHist([levels], [0], foreground, [_TONES + 1], [0, _TONES + 1]).cumsum()
+    small = cv2.resize(grey, foreground.shape[::-1], interpolation=cv2.INTER_AREA)
+    counts = cv2.calcHist([small], [0], foreground, [_TONES + 1], [0, 1 + 1 / _TONES]).cumsum()
     if counts[-1] < 64:
         return 1.0
     found = float(np.clip(np.searchsorted(counts, counts[-1] / 2) / _TONES, 0.02, 0.98))

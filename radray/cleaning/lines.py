@@ -26,6 +26,8 @@ Outside = Literal["shutter", "shadow", "dark shadow"]
 _OUTSIDE: tuple[Outside, ...] = ("shutter", "shadow", "dark shadow")
 """What may lie outside a rectangle, by how clear its sides must be."""
 
+_TRIED = 8
+"""Rectangles whose outside is looked at."""
 _LINES = 6
 """Lines tried in each of the two directions."""
 _TURN_DEG = 4
@@ -150,7 +152,7 @@ def _try_angle(levels: Mask, votes: Votes, angle: int, min_area: float) -> tuple
     """The rectangles at one angle with steps along their sides, best first.
 
     Returns:
-        (left, top, right, bottom), [≤ 4, 4], and how clear each is: 1 where parts of its sides are missing, 2, or 3
+        (left, top, right, bottom), [≤ 8, 4], and how clear each is: 1 where parts of its sides are missing, 2, or 3
         where it steps nearly everywhere, and sharply.
     """
     upright, level = (_measure(levels, votes[normal], normal) for normal in (angle, angle + 90))
@@ -189,7 +191,7 @@ def _try_angle(levels: Mask, votes: Votes, angle: int, min_area: float) -> tuple
     good &= clear | ((steps >= _EACH_FAINT * seen).all(axis=0) & (steps.sum(axis=0) >= _ALL_FAINT * around))
     score = (won + 2 * (steps - seen)).sum(axis=0) - np.where(bounded == 4, 0, 1e6)
     best = np.flatnonzero(good)
-    best = best[np.argsort(-score[best])[:4]]
+    best = best[np.argsort(-score[best])[:_TRIED]]
     sharp = won.sum(axis=0) >= 2 * _SHARP_VOTES * around
     return np.asarray(boxes[best], np.float64), 1 + clear[best].astype(np.int64) + (plain & sharp)[best]
 

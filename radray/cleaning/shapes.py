@@ -41,7 +41,8 @@ def recognise_shape(
         support: Share of each side that the outline must follow.
         least_on: Share of the outline that must lie on an ellipse.
     """
-    rectangle = cv2.minAreaRect(points)
+    hull = np.asarray(cv2.convexHull(points)[:, 0, :], np.float32)
+    rectangle = cv2.minAreaRect(hull)
     (x, y), (width, height), tilt = rectangle
     if min(width, height) < 8:
         return None
@@ -49,7 +50,6 @@ def recognise_shape(
         # Outline points are pixel centres: the rectangle grows by half a pixel on each side.
         grown = np.asarray(cv2.boxPoints(((x + 0.5, y + 0.5), (width + 1, height + 1), tilt)), np.float32)
         return ExposedField(polygon=grown, kind="rectangle", angle_deg=upright_turn(tilt))
-    hull = np.asarray(cv2.convexHull(points)[:, 0, :], np.float32)
     ellipse = _find_ellipse(points, hull, shape, least_on)
     if ellipse is not None:
         return ExposedField(polygon=ellipse, kind="ellipse", angle_deg=0.0)
