@@ -24,6 +24,9 @@ import tyro
 
 from radray.errors import ConfigError
 
+# Arrow reads this when it is first imported, here and in workers: its other pools keep what freed tables held.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
 
 class StageConfig(Protocol):
     """What every stage's configuration offers beside its fields."""
@@ -66,7 +69,6 @@ def run_job(config_type: type[ConfigT], stage: str, arguments: Sequence[str] | N
         config.check()
         module, function = stage.split(":")
         run: Callable[[ConfigT], dict[str, Any]] = getattr(importlib.import_module(module), function)
-        _return_memory()
         summary = run(config)
     except ConfigError as error:
         print(f"radray: {error}", file=sys.stderr)
@@ -77,11 +79,3 @@ def run_job(config_type: type[ConfigT], stage: str, arguments: Sequence[str] | N
 
         storage.write_json(getattr(config, "summary_url", storage.join(output, "summary.json")), summary)
     print(json.dumps(summary, ensure_ascii=False))
-
-
-def _return_memory() -> None:
-    """Let Arrow allocate where freed memory goes back to the system, here and in workers: its other pools keep it."""
-    import pyarrow as pa
-
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    pa.set_memory_pool(pa.system_memory_pool())

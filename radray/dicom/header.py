@@ -139,7 +139,8 @@ def _facts(header: Dataset, reader: HeaderReader) -> dict[str, Any]:
 def header_label(header: Dataset, regions: RegionSet) -> tuple[str | None, str | None]:
     """The region that the header names and the element that named it.
 
-    In order: Anatomic Region Sequence (0008,2218), Body Part Examined (0018,0015), then the texts of `TERM_SOURCES`.
+    In order: Anatomic Region Sequence (0008,2218), Body Part Examined (0018,0015), View Code Sequence (0054,0220) with
+    its modifiers where a view has but one region (mortise, Towne), then the texts of `TERM_SOURCES`.
     """
     by_code = {region.snomed_code: region.name for region in regions.regions}
     for item in items(header, "AnatomicRegionSequence"):
@@ -147,7 +148,13 @@ def header_label(header: Dataset, regions: RegionSet) -> tuple[str | None, str |
         named = by_code.get(code or "") or regions.normalise(meaning_by_code().get(code or ""))
         if found := named or regions.normalise(text(item, "CodeMeaning")):
             return found, "AnatomicRegionSequence"
-    for keyword in ("BodyPartExamined", *TERM_SOURCES):
+    if found := regions.normalise(text(header, "BodyPartExamined")):
+        return found, "BodyPartExamined"
+    for view in items(header, "ViewCodeSequence"):
+        for item in (view, *items(view, "ViewModifierCodeSequence")):
+            if found := regions.normalise(text(item, "CodeMeaning")):
+                return found, "ViewCodeSequence"
+    for keyword in TERM_SOURCES:
         if found := regions.normalise(text(header, keyword)):
             return found, keyword
     return None, None

@@ -62,6 +62,17 @@ def region(code: str, meaning: str, scheme: str = "SCT") -> Sequence:
         ({"AnatomicRegionSequence": region("80144004", "Calcaneus")}, "foot", "AnatomicRegionSequence"),
         ({"AnatomicRegionSequence": region("T-12345", "Wrist joint", "SRT")}, "wrist", "AnatomicRegionSequence"),
         ({"BodyPartExamined": "CSPINE", "StudyDescription": "LWS"}, "cervical_spine", "BodyPartExamined"),
+        (
+            {"ViewCodeSequence": region("R-102C1", "Towne projection"), "StudyDescription": "HWS"},
+            "skull",
+            "ViewCodeSequence",
+        ),
+        ({"BodyPartExamined": "HAND", "ViewCodeSequence": region("R-1", "Mortise view")}, "hand", "BodyPartExamined"),
+        (
+            {"ViewCodeSequence": region("399348003", "antero-posterior"), "StudyDescription": "HWS"},
+            "cervical_spine",
+            "StudyDescription",
+        ),
         ({"BodyPartExamined": "EXTREMITY", "StudyDescription": "OSG li."}, "ankle", "StudyDescription"),
         ({"SeriesDescription": "pa", "ProtocolName": "Hand d.p."}, "hand", "ProtocolName"),
         ({"BodyPartExamined": "PELVIS"}, None, None),
