@@ -18,6 +18,8 @@ MIN_STEP = 0.08
 _TOLERANCES = (0.0, 0.02, 0.045, 0.08)
 _RIM = 0.12
 """Height of a thin line above its surroundings that makes it a rim."""
+_ANOTHER = 0.02
+"""Share of the image from which a second piece is large."""
 _BLACK = 0.12 * 255
 """Grey levels from black (or white) at which what lies outside may be as black (or white) as can be."""
 _MAX_SPREAD = 0.05
@@ -96,14 +98,18 @@ def quiet_areas(levels: Mask) -> Mask:
 
 
 def flood_outline(flat: Mask, min_area: float) -> Polygon | None:
-    """The outline of the largest piece that stays when flat areas are flooded from the border, [points, 2].
+    """The outline of the piece that stays when flat areas are flooded from the border, [points, 2].
+
+    None where a second large piece stays: two exposures on one plate, or a limb beside a white plate.
 
     Args:
         flat: Uint8 [rows, columns], 255 where the flood may go.
         min_area: Share of the image that the piece has at least.
     """
-    contours = _pieces(_flood(flat), 3)
-    return _checked(max(contours, key=cv2.contourArea), flat.shape, min_area) if contours else None
+    contours = sorted(_pieces(_flood(flat), 3), key=cv2.contourArea)
+    if len(contours) > 1 and cv2.contourArea(contours[-2]) >= _ANOTHER * flat.size:
+        return None
+    return _checked(contours[-1], flat.shape, min_area) if contours else None
 
 
 def quiet_outline(levels: Mask, min_area: float) -> Polygon | None:

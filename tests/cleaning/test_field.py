@@ -91,6 +91,16 @@ def test_air_beside_a_limb_that_fills_the_image_is_no_shutter():
     assert find_exposed_field(image).kind == "whole"
 
 
+@pytest.mark.parametrize("white_plate", [False, True])
+def test_second_piece_on_a_plate_is_not_cut_away(limb, white_plate):
+    image = np.zeros((400, 700), np.float32)
+    image[20:380, 20:320] = limb(360, 300)
+    image[20:380, 400:690] = 1.0 if white_plate else limb(360, 290, seed=1)
+    box = find_exposed_field(image).polygon
+    assert box[:, 0].min() <= 22
+    assert box[:, 0].max() >= 688
+
+
 def test_plate_strip_with_a_tilted_edge_is_cut_off():
     levels = np.full((200, 240), 60, np.uint8)
     edge = 170 + 0.05 * np.arange(240)
