@@ -85,7 +85,8 @@ def _splits(config: CleanConfig, key: str) -> tuple[npt.NDArray[np.int64], npt.N
     """
     facts = storage.read_table(
         config.index,
-        columns=["row_id", "uri", "key", "patient", "study_instance_uid", "label"],
+        columns=["row_id", "key", "patient", "study_instance_uid", "label"]
+        + (["uri"] if config.split.startswith("table:") else []),
         filter=pc.field("status") == Status.OK.value,
     )
     if not facts.num_rows:

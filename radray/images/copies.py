@@ -49,8 +49,12 @@ def flag_near_copies(url: str, max_bits: int) -> int:
     """
     facts = storage.read_table(url, columns=["uri", "row_id", "perceptual_hash", "status"])
     facts = facts.filter(pc.equal(facts["status"], Status.OK.value)).sort_by("uri")
-    pairs = find_near_pairs(facts["perceptual_hash"].to_numpy(), max_bits)
-    near = pa.array(np.unique(facts["row_id"].to_numpy()[pairs.second]), pa.int64())
+    hashes, ids = facts["perceptual_hash"].to_numpy(), facts["row_id"].to_numpy()
+    # Images with the same hash stand for one: as pairs they would be as many as the square of their number.
+    first = np.sort(np.unique(hashes, return_index=True)[1])
+    again = np.delete(np.arange(len(hashes)), first)
+    second = first[find_near_pairs(hashes[first], max_bits).second]
+    near = pa.array(np.unique(ids[np.concatenate([again, second])]), pa.int64())
     for file in storage.list_files(url, ".parquet"):
         place = storage.locate(file)
         brief = parquet.read_table(place.path, filesystem=place.arrow, columns=["row_id", "flags"])

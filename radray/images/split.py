@@ -155,12 +155,14 @@ def assign_folds(
 def _strata(patients: Sequence[str], regions: Sequence[str | None], seed: int) -> dict[str, list[str]]:
     """Patients by their rarest region ("" for none), each stratum in a random order that the seed fixes."""
     frequency = Counter(region for region in regions if region)
-    held: dict[str, set[str]] = defaultdict(set)
+    order = sorted(frequency, key=lambda region: (frequency[region], region))
+    rarity = {region: place for place, region in enumerate(order)} | {None: len(order), "": len(order)}
+    rarest: dict[str, int] = {}
     for patient, region in zip(patients, regions, strict=True):
-        held[patient].update([region] if region else [])
+        rarest[patient] = min(rarest.get(patient, len(order)), rarity[region])
     strata: dict[str, list[str]] = defaultdict(list)
-    for patient, own in held.items():
-        strata[min(own, key=lambda region: (frequency[region], region)) if own else ""].append(patient)
+    for patient, place in rarest.items():
+        strata[order[place] if place < len(order) else ""].append(patient)
     return {stratum: sorted(strata[stratum], key=lambda patient: _draw(seed, patient)) for stratum in sorted(strata)}
 
 

@@ -22,7 +22,7 @@ from radray.tables import MANIFEST_SCHEMA, row_id
 
 FOLDER = "_manifest"
 _DONE = "done.json"
-_ROWS_PER_SHARD, _ROWS_PER_BATCH = 20_000, 1_000
+_ROWS_PER_SHARD, _ROWS_PER_BATCH = 5_000, 1_000
 
 Key = Callable[[str], str]
 """An object's URL to what tables beyond the index call it."""
