@@ -24,7 +24,8 @@ import tyro
 
 from radray.errors import ConfigError
 
-# Arrow reads this when it is first imported, here and in workers: its other pools keep what freed tables held.
+# Arrow reads this when it is first imported, here and in workers of a Ray started here: its other pools keep what
+# freed tables held.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 

@@ -350,12 +350,13 @@ def read_table(url: str, columns: list[str] | None = None, filter: Any = None) -
     if not files:
         raise ConfigError(f"{url}: no Parquet files are there; run the stage that writes them first")
     # A data set keeps the footer of each of its files: a few files at a time, or footers outweigh what is asked for.
-    parts = [
-        dataset.dataset(files[first : first + _FILES_AT_ONCE], filesystem=place.arrow, format="parquet").to_table(
-            columns=columns, filter=filter
+    schema, parts = None, []
+    for first in range(0, len(files), _FILES_AT_ONCE):
+        some = dataset.dataset(
+            files[first : first + _FILES_AT_ONCE], schema=schema, filesystem=place.arrow, format="parquet"
         )
-        for first in range(0, len(files), _FILES_AT_ONCE)
-    ]
+        schema = some.schema
+        parts.append(some.to_table(columns=columns, filter=filter))
     return pa.concat_tables(parts)
 
 

@@ -72,6 +72,18 @@ def test_read_table_selects_columns_and_rows(store: str) -> None:
     assert storage.read_table(url, columns=["uri"], filter=pc.field("row_id") > 1).to_pydict() == {"uri": ["b", "c"]}
 
 
+def test_read_table_of_many_files_has_the_first_ones_columns(tmp_path: Path) -> None:
+    for number in range(40):
+        kind = pa.int32() if number == 20 else pa.int64()
+        table = pa.table({"uri": [f"{number:02d}"], "row_id": pa.array([number], kind)})
+        storage.write_table(
+            str(tmp_path / f"{number:02d}.parquet"), table.drop_columns(["row_id"]) if number == 30 else table
+        )
+    table = storage.read_table(str(tmp_path))
+    assert table["uri"].to_pylist() == [f"{number:02d}" for number in range(40)]
+    assert table["row_id"].to_pylist() == [None if number == 30 else number for number in range(40)]
+
+
 def test_read_table_of_an_empty_folder_names_what_to_do(store: str) -> None:
     with pytest.raises(ConfigError, match="run the stage that writes them first"):
         storage.read_table(storage.join(store, "images"))

@@ -67,7 +67,7 @@ def clean(grey: Grey, config: CleaningConfig, burned_in: bool | None = None) -> 
     """
     rows, columns = _check_shape(grey, config)
     flags: list[str] = []
-    work = clip_unit(np.array(shrink(grey, config.working_px), np.float32, order="C"))
+    work = shrink(clip_unit(np.array(grey, np.float32, order="C")), config.working_px)
     low, high = quantiles(work[::2, ::2], config.low_quantile, config.high_quantile)
     if not high - low >= config.min_contrast:
         raise ObjectError(Reason.BLANK_IMAGE, f"{rows} × {columns} pixels without contrast")

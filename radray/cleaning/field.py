@@ -24,7 +24,7 @@ from radray.cleaning.lines import find_rectangle, outside_of
 from radray.cleaning.plate import find_plate
 from radray.cleaning.shapes import ExposedField, Kind, Polygon, recognise_shape, upright_turn
 
-_DETECT_PX = 256
+_DETECT_PX, _LEAST_PX = 256, 8
 _FADES, _FALLS = 0.13, 0.35
 """Share of the step across an edge that is left a pixel outside it, at most, and that falls within three, at least."""
 _SAME = 0.002
@@ -62,6 +62,8 @@ def find_exposed_field(grey: Grey, *, min_area: float = 0.06, support: float = 0
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if factor < 1 else grey
     fine = np.asarray((small * 255).astype(np.uint8), np.uint8)
     levels = np.asarray(cv2.medianBlur(fine, 5), np.uint8)
+    if min(levels.shape) < _LEAST_PX:
+        return whole_image(grey)
     plate = find_plate(levels)
     beyond = np.full(levels.shape, 255, np.uint8)
     cv2.fillConvexPoly(beyond, np.round(plate * 16 - 8).astype(np.int32), 0, shift=4)
@@ -204,10 +206,10 @@ def fade_outside(grey: Grey, field: ExposedField, band_px: float, feather_px: fl
     mask = np.zeros(grey.shape, np.uint8)
     cv2.fillPoly(mask, [corners], 255)
     feather = max(1, round(feather_px))
-    width = max(1, round(2 * band_px + feather))
+    width = round(2 * band_px + feather_px)
     for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         ends = np.stack([start, end])
-        if not ((ends <= 0).all(axis=0) | (ends >= limit).all(axis=0)).any():
+        if width and not ((ends <= 0).all(axis=0) | (ends >= limit).all(axis=0)).any():
             cv2.line(mask, start.tolist(), end.tolist(), 0, width)
     weight = cv2.blur(mask, (feather, feather), borderType=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.multiply(grey, weight, scale=1 / 255, dtype=cv2.CV_32F), np.float32)

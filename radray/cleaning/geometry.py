@@ -72,7 +72,7 @@ def find_borders(grey: Grey) -> tuple[Box, tuple[str, ...]]:
     trimmed = _trim_bright(grey, box)
     if trimmed != box:
         flags["bright_strip_cropped"] = None
-        trimmed = _trim_dark(grey, trimmed)
+        trimmed = _trim_dark(grey, trimmed) if trimmed.area else trimmed
     if trimmed.area < 0.05 * rows * columns:
         return Box(0, 0, columns, rows), ()
     return trimmed, tuple(flags)

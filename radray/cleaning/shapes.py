@@ -106,13 +106,14 @@ def _find_ellipse(points: Polygon, hull: Polygon, shape: tuple[int, ...], least_
     corners = hull[((hull > 1.5) & (hull < limit - 1.5)).all(axis=1)]
     if len(corners) < 14:
         return None
+    centre, axes, tilt = cv2.fitEllipse(corners)
     for _ in range(3):
-        centre, axes, tilt = cv2.fitEllipse(corners)
         off = np.abs(_radius(corners, centre, axes, tilt) - 1)
         if off.max() <= _ON_ELLIPSE or (off <= _ON_ELLIPSE).sum() < 14:
             break
         # Something sticks out: a ruler, a marker across the edge.
         corners = corners[off <= max(_ON_ELLIPSE, 0.5 * off.max())]
+        centre, axes, tilt = cv2.fitEllipse(corners)
     if min(axes) < 16 or max(axes) > 3 * min(axes) or max(axes) > 2 * max(shape):
         return None
     free = points[((points > 1.5) & (points < limit - 1.5)).all(axis=1)]

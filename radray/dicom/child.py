@@ -92,6 +92,9 @@ class DecodingChild:
             spare = None
         process = spare or self._spawn()
         self._await_ready(process)
+        with suppress(OSError):  # a user may hold only so many bytes of pipes
+            for pipe in (process.stdin, process.stdout):
+                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # type: ignore[union-attr]
         self._process, self._spare = process, self._spawn()
         return process
 
@@ -106,11 +109,8 @@ class DecodingChild:
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             bufsize=0,
         )
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
         os.set_blocking(process.stdin.fileno(), False)
-        with suppress(OSError):  # a user may hold only so many bytes of pipes
-            for pipe in (process.stdin, process.stdout):
-                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         return process
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:

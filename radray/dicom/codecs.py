@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from radray.dicom.codestreams import Codestream, jpeg2000_codestream, jpeg_codestream
-from radray.dicom.samples import FrameSpec, SmallFrame, Wavelet, small_frame
+from radray.dicom.samples import FrameSpec, SmallFrame, Wavelet, small_frame, small_size
 
 _SPARE = 1.5
 """A frame reduced by the codec keeps at least this many times the side wanted, so that the rest is an area average."""
@@ -54,14 +54,18 @@ def _jpeg_8_bit(frame: bytes, spec: FrameSpec, stream: Codestream) -> SmallFrame
 def _jpeg2000(frame: bytes, spec: FrameSpec) -> SmallFrame:
     stream = jpeg2000_codestream(frame)
     spec = replace(spec, rows=stream.rows, columns=stream.columns)
-    longer, reduce = max(spec.rows, spec.columns), 0
-    while reduce < stream.resolutions and longer / 2 ** (reduce + 1) >= spec.side_px * _spare(stream, reduce + 1):
+    across, down = small_size(spec.rows, spec.columns, spec)
+    times, reduce = min(spec.columns / across, spec.rows / down), 0
+    while reduce < stream.resolutions and times / 2 ** (reduce + 1) >= _spare(stream, reduce + 1):
         reduce += 1
     if stream.precision > 16 or stream.components not in (1, 3):
         return _jpeg2000_full(frame, spec, stream)
     try:
         image = Image.open(BytesIO(frame))
         image.reduce = reduce  # type: ignore[method-assign, assignment]
+        # Pillow rounds the reduced size, OpenJPEG takes the next whole number: name a size where both agree.
+        block = 1 << reduce
+        image._size = (-(-stream.columns // block) * block, -(-stream.rows // block) * block)
         image.load()
     except OSError:  # a number of resolutions that differs by tile, a sampling that Pillow does not read
         return _jpeg2000_full(frame, spec, stream)
@@ -74,7 +78,10 @@ def _jpeg2000(frame: bytes, spec: FrameSpec) -> SmallFrame:
 
 
 def _spare(stream: Codestream, halvings: int) -> float:
-    """How many times the side wanted a reduced frame keeps at least; the shorter 5-3 wavelet aliases more."""
+    """How many times the side wanted a reduced frame keeps at least: more of the 5-3 wavelet beyond a quarter.
+
+    It is short and aliases, each time a little more.
+    """
     return _SPARE if stream.lossless and halvings > 2 else _WAVELET_SPARE
 
 

@@ -25,7 +25,7 @@ class Codestream:
     lossless: bool
     """JPEG: process 14 or another lossless one (SOF3, SOF7, SOF11, SOF15). JPEG 2000: the reversible 5-3 wavelet."""
     resolutions: int = 0
-    """JPEG 2000: how often the frame can be halved."""
+    """JPEG 2000: how often the frame can be halved; 0 for one with an offset, whose halves begin elsewhere."""
 
 
 _SIZELESS = frozenset({0x01, *range(0xD0, 0xDA)})
@@ -88,5 +88,5 @@ def jpeg2000_codestream(frame: bytes) -> Codestream:
         components=components,
         signed=bool(precision & 0x80),
         lossless=reversible,
-        resolutions=resolutions,
+        resolutions=0 if left or top else resolutions,
     )

@@ -29,6 +29,29 @@ TERM_SOURCES = (
 )
 """Free texts that may name the region, the one nearest to the image first."""
 
+_VIEWS = {
+    "towne": "skull",
+    "waters": "skull",
+    "caldwell": "skull",
+    "submentovert": "skull",
+    "odontoid": "cervical spine",
+    "swimmer": "cervical spine",
+    "axillary": "shoulder",
+    "grashey": "shoulder",
+    "stryker": "shoulder",
+    "scapular y": "scapula",
+    "scaphoid": "wrist",
+    "carpal tunnel": "wrist",
+    "frog": "hip",
+    "skyline": "knee",
+    "sunrise": "knee",
+    "merchant": "knee",
+    "rosenberg": "knee",
+    "intercondylar": "knee",
+    "mortise": "ankle",
+    "harris": "foot",
+}
+"""Radiographic views (PS3.16 CID 4010 and the names in use) that show one region only."""
 _FROM_OBJECT = [entry.name for entry in (*FACTS, *OUTCOME)]
 _FROM_LISTING = ("uri", "row_id", "etag", "size", "modified")
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -140,7 +163,7 @@ def header_label(header: Dataset, regions: RegionSet) -> tuple[str | None, str |
     """The region that the header names and the element that named it.
 
     In order: Anatomic Region Sequence (0008,2218), Body Part Examined (0018,0015), View Code Sequence (0054,0220) with
-    its modifiers where a view has but one region (mortise, Towne), then the texts of `TERM_SOURCES`.
+    its modifiers where a view shows one region only, then the texts of `TERM_SOURCES`.
     """
     by_code = {region.snomed_code: region.name for region in regions.regions}
     for item in items(header, "AnatomicRegionSequence"):
@@ -152,7 +175,9 @@ def header_label(header: Dataset, regions: RegionSet) -> tuple[str | None, str |
         return found, "BodyPartExamined"
     for view in items(header, "ViewCodeSequence"):
         for item in (view, *items(view, "ViewModifierCodeSequence")):
-            if found := regions.normalise(text(item, "CodeMeaning")):
+            meaning = (text(item, "CodeMeaning") or "").lower()
+            part = next((part for view, part in _VIEWS.items() if view in meaning), None)
+            if found := regions.normalise(part):
                 return found, "ViewCodeSequence"
     for keyword in TERM_SOURCES:
         if found := regions.normalise(text(header, keyword)):

@@ -121,7 +121,7 @@ def small_frame(stored: npt.NDArray[Any], spec: FrameSpec, *, wavelet: Wavelet |
         spec = replace(spec, lossy=True)  # a wavelet's low band rings beyond the samples' range
     luminance = spec.palette is not None or spec.samples > 1
     values = _luminance(stored, spec) if luminance else _monochrome(stored, spec)
-    size = _small_size(rows, columns, spec)
+    size = small_size(rows, columns, spec)
     small = _shrink_band(values, rows, columns, size, wavelet) if wavelet and halvings else _shrink(values, size)
     return SmallFrame(values=small, is_luminance=luminance, source_rows=rows, source_columns=columns)
 
@@ -180,16 +180,7 @@ def _luminance(stored: npt.NDArray[Any], spec: FrameSpec) -> Float:
     return (stored[..., :3].astype(np.float32) @ weights).astype(np.float32)
 
 
-def _centre_phase(values: npt.NDArray[Any], reduced_by: int) -> Float:
-    """Move a wavelet-reduced image so that a pixel stands for the middle of the block it covers."""
-    shift = 0.5 * (1 - 0.5**reduced_by)
-    image = values.astype(np.float32)
-    kernel = np.asarray([0.0, 1 - shift, shift], np.float32)
-    moved: Float = cv2.sepFilter2D(image, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
-    return moved
-
-
-def _small_size(rows: int, columns: int, spec: FrameSpec) -> tuple[int, int]:
+def small_size(rows: int, columns: int, spec: FrameSpec) -> tuple[int, int]:
     """(columns, rows) for a long side of `side_px` with square pixels; never enlarged beyond the longer side."""
     height = rows * spec.pixel_height
     scale = min(1.0, spec.side_px / max(height, columns))
@@ -197,24 +188,32 @@ def _small_size(rows: int, columns: int, spec: FrameSpec) -> tuple[int, int]:
 
 
 def _shrink_band(values: npt.NDArray[Any], rows: int, columns: int, size: tuple[int, int], wavelet: Wavelet) -> Float:
-    """What the area average of the full frame would be, from the low band of a wavelet.
+    """Nearly the area average of the full frame, from the low band of a wavelet.
 
-    Sample i of a frame halved r times lies at full pixel 2^r·i; the middle of its block is (2^r − 1)/2 further. Close
-    to the size wanted one cubic resampling moves and scales at once. The band is sharper than an average: three taps,
-    fitted on phantoms, soften it by how much an average would cover.
+    Sample i of a frame halved r times lies at full pixel 2^r·i. Close to the size wanted one cubic resampling moves and
+    scales at once. The band is sharper than an average: three taps, fitted on phantoms, soften it by how much an
+    average would cover.
     """
     step = 2**wavelet.halvings
     ratio = (columns / size[0] / step, rows / size[1] / step)
     if not 1 <= min(ratio) <= max(ratio) < _CLOSE:
-        return _shrink(_centre_phase(values, wavelet.halvings), size)
+        grid = (max(1, round(columns / step)), max(1, round(rows / step)))
+        return _shrink(_resample(values.astype(np.float32), rows, columns, step, grid, cv2.INTER_LINEAR), size)
     side = 0.05 + 0.13 * (max(ratio) - 1.2) + (0.04 if wavelet.reversible else 0.0)
     taps = np.asarray([side, 1 - 2 * side, side], np.float32)
     soft = cv2.sepFilter2D(values.astype(np.float32), cv2.CV_32F, taps, taps, borderType=cv2.BORDER_REPLICATE)
-    first = ((columns / size[0] - 1) / 2 / step, (rows / size[1] - 1) / 2 / step)
-    matrix = np.asarray([[ratio[0], 0, first[0]], [0, ratio[1], first[1]]], np.float64)
-    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    small: Float = cv2.warpAffine(soft, matrix, size, flags=how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
-    return small
+    small = _resample(np.asarray(soft, np.float32), rows, columns, step, size, cv2.INTER_CUBIC)
+    return np.clip(small, values.min(), values.max(), out=small)  # a cubic goes beyond at sharp edges
+
+
+def _resample(band: Float, rows: int, columns: int, step: int, size: tuple[int, int], how: int) -> Float:
+    """A band whose samples lie every `step` pixels of a frame, from the first one on, at (columns, rows) `size`."""
+    ratio = (columns / size[0], rows / size[1])
+    matrix = np.asarray(
+        [[ratio[0] / step, 0, (ratio[0] - 1) / 2 / step], [0, ratio[1] / step, (ratio[1] - 1) / 2 / step]], np.float64
+    )
+    moved = cv2.warpAffine(band, matrix, size, flags=how | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.float32)
 
 
 def _shrink(values: npt.NDArray[Any], size: tuple[int, int]) -> Float:
@@ -222,8 +221,8 @@ def _shrink(values: npt.NDArray[Any], size: tuple[int, int]) -> Float:
     if values.dtype not in (np.uint8, np.uint16, np.int16, np.float32):
         values = values.astype(np.float32)
     while min(values.shape[1] / size[0], values.shape[0] / size[1]) >= _HALVE:
-        even = values[: values.shape[0] // 2 * 2, : values.shape[1] // 2 * 2]
-        values = cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        half = ((values.shape[1] + 1) // 2, (values.shape[0] + 1) // 2)  # odd sizes take the slower, general way
+        values = cv2.resize(values, half, interpolation=cv2.INTER_AREA)
     if values.dtype == np.uint8:
         values = values.astype(np.float32)
     if (values.shape[1], values.shape[0]) != size:

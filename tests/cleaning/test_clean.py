@@ -92,6 +92,13 @@ def test_letterbox_and_bright_strip_are_cut_and_anatomy_is_not(limb):
     assert find_borders(inner)[0] == Box(0, 0, 160, 200)
 
 
+def test_bright_strips_that_meet_leave_the_whole_image():
+    image = np.zeros((200, 200), np.float32)
+    image[90:98] = np.array([1, 1, 1, 0.3, 0.3, 1, 1, 1], np.float32)[:, None]
+    box, _ = find_borders(image)
+    assert box.area > 0
+
+
 def test_burned_in_text_is_gone_and_a_marker_stays(limb):
     image = limb(512, 480)
     letters = np.zeros(image.shape, np.uint8)

@@ -101,6 +101,11 @@ def test_second_piece_on_a_plate_is_not_cut_away(limb, white_plate):
     assert box[:, 0].max() >= 688
 
 
+@pytest.mark.parametrize("shape", [(1, 200), (200, 1), (5, 5), (7, 300)])
+def test_images_too_small_to_hold_a_field_are_all_field(shape):
+    assert find_exposed_field(np.random.default_rng(0).random(shape, np.float32)).kind == "whole"
+
+
 def test_plate_strip_with_a_tilted_edge_is_cut_off():
     levels = np.full((200, 240), 60, np.uint8)
     edge = 170 + 0.05 * np.arange(240)

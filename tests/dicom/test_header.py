@@ -67,6 +67,11 @@ def region(code: str, meaning: str, scheme: str = "SCT") -> Sequence:
             "skull",
             "ViewCodeSequence",
         ),
+        (
+            {"ViewCodeSequence": region("399162004", "cranio-caudal"), "StudyDescription": "HWS"},
+            "cervical_spine",
+            "StudyDescription",
+        ),
         ({"BodyPartExamined": "HAND", "ViewCodeSequence": region("R-1", "Mortise view")}, "hand", "BodyPartExamined"),
         (
             {"ViewCodeSequence": region("399348003", "antero-posterior"), "StudyDescription": "HWS"},

@@ -14,8 +14,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
+from radray.dicom.codestreams import jpeg2000_codestream
 from radray.dicom.pixels import PixelLimits, decode
-from radray.dicom.samples import _shrink, _small_size
+from radray.dicom.samples import _shrink, small_size
 from radray.errors import ConfigError, ObjectError, Reason
 
 from .conftest import BIG_ENDIAN, DEFLATED, ENCODERS, EXPLICIT, IMPLICIT, dataset, make_object, picture, stored, written
@@ -77,6 +78,44 @@ def test_jpeg2000_agrees_with_uncompressed_at_every_size(side: int) -> None:
     assert rms(plain, reduced) < 0.01
 
 
+@pytest.mark.parametrize("shape", [(517, 395), (500, 381), (1251, 1023)])
+@pytest.mark.parametrize("side", [64, 128, 200])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"])
+def test_jpeg2000_of_odd_sizes_lies_where_the_full_frame_does(shape: tuple[int, int], side: int, syntax: str) -> None:
+    values = np.round(cv2.resize(picture(), shape[::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1) * 4095)
+    plain = decode(make_object(values.astype(np.uint16)), side_px=side).grey
+    assert rms(plain, decode(make_object(values.astype(np.uint16), syntax), side_px=side).grey) < 0.01
+
+
+def test_jpeg2000_with_tall_pixels_keeps_its_rows() -> None:
+    values = cv2.resize(stored(), (1200, 400))
+    plain, reduced = (
+        decode(make_object(values, syntax, PixelAspectRatio=["5", "1"]), side_px=128).grey
+        for syntax in (EXPLICIT, "1.2.840.10008.1.2.4.90")
+    )
+    assert plain.shape == reduced.shape
+    assert rms(plain, reduced) < 0.01
+
+
+def test_jpeg2000_with_an_offset_is_not_halved() -> None:
+    frame = bytearray(imagecodecs.jpeg2k_encode(stored(), codecformat="j2k", reversible=True, bitspersample=12))
+    assert jpeg2000_codestream(bytes(frame)).resolutions > 0
+    frame[frame.find(b"\xff\x4f\xff\x51") + 19] = 1  # XOsiz
+    assert jpeg2000_codestream(bytes(frame)).resolutions == 0
+
+
+def test_reduced_jpeg2000_stays_within_the_range_of_its_samples() -> None:
+    sharp = np.zeros((640, 512), np.uint8)
+    sharp[60:580, 70:450] = 255
+    sharp[200:300, 200:300] = 128
+    plain, reduced = (
+        decode(make_object(sharp, syntax, 8, **WHOLE), side_px=128).grey
+        for syntax in (EXPLICIT, "1.2.840.10008.1.2.4.90")
+    )
+    assert rms(plain, reduced) < 0.03
+    assert reduced[48, 48] == pytest.approx(plain[48, 48], abs=0.02)
+
+
 def saturated() -> np.ndarray:
     """White steps on black, at the ends of the 12-bit range, where lossy codecs and wavelets overshoot."""
     pixels = np.zeros((512, 384), np.uint16)
@@ -115,7 +154,7 @@ def test_overlays_in_unused_bits_are_no_grey_values(grey: np.ndarray) -> None:
 def test_halving_first_changes_little(kind: type, shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(1).normal(0, 8, shape)
     values = (cv2.resize(picture().astype(np.float32), shape[::-1]) * 180 + 30 + noise).clip(0, 255).astype(kind)
-    size = _small_size(*shape, replace(SPEC, rows=shape[0], columns=shape[1], side_px=100))
+    size = small_size(*shape, replace(SPEC, rows=shape[0], columns=shape[1], side_px=100))
     small = _shrink(values, size)
     expected = cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     assert max(small.shape) == 100
