@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from pydicom.encaps import get_frame
 
 from radray.dicom.child import DecodingChild
 from radray.dicom.codestreams import jpeg2000_codestream, jpeg_codestream
@@ -56,13 +57,14 @@ class Pixels:
     """Columns of the stored image."""
 
 
-def decode(body: bytes, *, side_px: int, limits: PixelLimits | None = None) -> Pixels:
-    """Decode the first frame of an object.
+def decode(body: bytes, *, side_px: int, limits: PixelLimits | None = None, frame: int = 0) -> Pixels:
+    """Decode one frame of an object.
 
     Args:
         body: The whole DICOM object.
         side_px: Long side wanted, in pixels.
         limits: Of size, time and memory.
+        frame: Position of the frame, 0 for the first.
 
     Raises:
         ObjectError: NOT_DICOM, CORRUPT_HEADER, NO_PIXELS, UNSUPPORTED_TRANSFER_SYNTAX, TOO_LARGE, CORRUPT_PIXELS,
@@ -70,14 +72,14 @@ def decode(body: bytes, *, side_px: int, limits: PixelLimits | None = None) -> P
     """
     with lenient():
         try:
-            return _decode(body, side_px, limits or PixelLimits())
+            return _decode(body, side_px, limits or PixelLimits(), frame)
         except ObjectError:
             raise
         except Exception as error:  # a damaged header can hold any number in any place
             raise ObjectError(Reason.CORRUPT_PIXELS, f"cannot be read ({type(error).__name__})") from error
 
 
-def _decode(body: bytes, side_px: int, limits: PixelLimits) -> Pixels:
+def _decode(body: bytes, side_px: int, limits: PixelLimits, frame: int) -> Pixels:
     parsed = parse(body)
     if parsed.pixels is None or parsed.pixels.length == 0:
         raise ObjectError(Reason.NO_PIXELS, "the object has no Pixel Data")
@@ -88,7 +90,9 @@ def _decode(body: bytes, side_px: int, limits: PixelLimits) -> Pixels:
     frames = max(1, integer(parsed.dataset, "NumberOfFrames") or 1)
     spec = _frame_spec(parsed, side_px)
     _check_size(spec.rows, spec.columns, frames, limits)
-    small = _small_frame(parsed, parsed.pixels, spec, frames, limits)
+    if not 0 <= frame < frames:
+        raise ObjectError(Reason.CORRUPT_PIXELS, f"no frame {frame + 1} of {frames}")
+    small = _small_frame(parsed, parsed.pixels, spec, frames, limits, frame)
     burned_in = {"YES": True, "NO": False}.get((text(parsed.dataset, "BurnedInAnnotation") or "").upper())
     return Pixels(
         grey=grey_values(small, parsed.dataset),
@@ -132,12 +136,15 @@ def _frame_spec(parsed: ParsedObject, side_px: int) -> FrameSpec:
 
 
 def _small_frame(
-    parsed: ParsedObject, pixels: PixelElement, spec: FrameSpec, frames: int, limits: PixelLimits
+    parsed: ParsedObject, pixels: PixelElement, spec: FrameSpec, frames: int, limits: PixelLimits, wanted: int
 ) -> SmallFrame:
     encapsulated = pixels.length == UNDEFINED_LENGTH
     if not encapsulated and (spec.codec == "none" or pixels.length == frame_bytes(spec) * frames):
-        return _from_buffer(parsed, pixels, replace(spec, codec="none"))
-    frame = first_frame(parsed.body, pixels, frames)
+        return _from_buffer(parsed, pixels, replace(spec, codec="none"), wanted)
+    if wanted:
+        frame = get_frame(parsed.body[pixels.offset :], wanted, number_of_frames=frames)
+    else:
+        frame = first_frame(parsed.body, pixels, frames)
     spec = replace(spec, codec=codec_of(frame, spec.codec))
     if spec.codec == "none":
         raise ObjectError(Reason.CORRUPT_PIXELS, "encapsulated pixels under an uncompressed transfer syntax")
@@ -150,12 +157,14 @@ def _small_frame(
     return _child(limits.memory_mib).decode(frame, spec, limits.timeout_s)
 
 
-def _from_buffer(parsed: ParsedObject, pixels: PixelElement, spec: FrameSpec) -> SmallFrame:
-    wanted = frame_bytes(spec)
-    held = min(pixels.length, len(parsed.body) - pixels.offset)
+def _from_buffer(parsed: ParsedObject, pixels: PixelElement, spec: FrameSpec, frame: int) -> SmallFrame:
+    if frame and spec.bits_allocated == 1 and spec.rows * spec.columns % 8:
+        raise ObjectError(Reason.CORRUPT_PIXELS, "frames of single bits that do not begin at a byte")
+    before, wanted = frame * frame_bytes(spec), frame_bytes(spec)
+    held = min(pixels.length, len(parsed.body) - pixels.offset) - before
     if held < wanted:
-        raise ObjectError(Reason.CORRUPT_PIXELS, f"{held} of {wanted} bytes of pixels")
-    buffer = memoryview(parsed.body)[pixels.offset :]
+        raise ObjectError(Reason.CORRUPT_PIXELS, f"{max(0, held)} of {wanted} bytes of pixels")
+    buffer = memoryview(parsed.body)[pixels.offset + before :]
     swapped = spec.big_endian and pixels.vr == "OW"
     return small_frame(read_uncompressed(buffer, spec, swapped_bytes=swapped), spec)
 

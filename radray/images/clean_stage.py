@@ -21,6 +21,7 @@ from radray.cleaning.config import CleaningConfig
 from radray.errors import ConfigError, ObjectError, Reason, Status
 from radray.images.config import CleanConfig
 from radray.images.copies import flag_near_copies, mark_copies
+from radray.images.frames import FRAME, write_frame_rows
 from radray.images.prepare import prepare_image, quarantine
 from radray.images.reading import save_cleaning
 from radray.images.sheets import contact_sheet
@@ -29,11 +30,14 @@ from radray.tables import FACTS, IMAGES_SCHEMA, KEY
 from radray.version import __version__
 
 _COLUMNS = [KEY.name, *(field.name for field in FACTS)]
+_SOURCE_COLUMNS = [*_COLUMNS, "status"]
+_FRAMES = "_frames-{key}"
+"""The index's radiographs with a row for each frame."""
 _FETCHES = 8
 """Objects a worker fetches at the same time."""
 _SHOWN = (Reason.ODD_SHAPE, Reason.BLANK_IMAGE, Reason.EXACT_COPY, Reason.RARE_IMAGE_TYPE)
 """Reasons of this stage whose objects can be shown. Secondary captures are not: they may be sheets full of names."""
-_KEYED = ("split", "test_fraction", "validation_fraction", "seed", "rare_image_types")
+_KEYED = ("split", "test_fraction", "validation_fraction", "seed", "rare_image_types", "frames")
 """Settings besides the cleaning that rows depend on."""
 _PATIENT_SPLITS = "_patients-{key}.parquet"
 """Which split each patient is in."""
@@ -48,11 +52,14 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
     settings = {"cleaning": dataclasses.asdict(config.cleaning), "version": __version__}
     settings |= {name: getattr(config, name) for name in _KEYED} | {"index": storage.normalise_url(config.index)}
     key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
-    ids, splits = _splits(config, key)
+    source = config.index
+    if config.frames == "all":
+        source = write_frame_rows(config.index, storage.join(config.output, _FRAMES.format(key=key)), _SOURCE_COLUMNS)
+    ids, splits = _splits(config, source, key)
     rows_in = streaming.run(
         streaming.Pass(
             title="clean",
-            source=config.index,
+            source=source,
             output=config.output,
             key=key,
             transform=CleanRows,
@@ -62,7 +69,7 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
                 "splits": splits,
                 "rare_types": rare_image_types(config.index, config.rare_image_types),
             },
-            columns=_COLUMNS,
+            columns=_COLUMNS + ([FRAME.name] if config.frames == "all" else []),
             where=("status", Status.OK.value),
             rows_per_block=config.rows_per_block,
             redo=("reason", Reason.EXACT_COPY.value),
@@ -78,13 +85,13 @@ def run_clean(config: CleanConfig) -> dict[str, Any]:
     return summarise(config.output, rows_in)
 
 
-def _splits(config: CleanConfig, key: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+def _splits(config: CleanConfig, source: str, key: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     """The sorted row ids of the index's radiographs, and each one's split as a position in `SPLITS`.
 
     The split of every patient is kept beside the images, by the run's key: patients keep theirs when the index grows.
     """
     facts = storage.read_table(
-        config.index,
+        source,
         columns=["row_id", "key", "patient", "study_instance_uid", "label"]
         + (["uri"] if config.split.startswith("table:") else []),
         filter=pc.field("status") == Status.OK.value,
@@ -138,7 +145,7 @@ class CleanRows:
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Facts of some radiographs to rows of `IMAGES_SCHEMA`, in the same order."""
-        facts = rows.select(_COLUMNS).to_pylist()
+        facts = rows.to_pylist()
         places = np.searchsorted(self._ids, rows["row_id"].to_numpy())
         bodies = self._fetchers.map(self._body, facts)
         made = []
@@ -146,7 +153,9 @@ class CleanRows:
             if isinstance(body, ObjectError):
                 image = quarantine(body.reason, body.message)
             else:
-                image = prepare_image(body, self._cleaning, burned_in=row["burned_in_annotation"])
+                image = prepare_image(
+                    body, self._cleaning, burned_in=row["burned_in_annotation"], frame=row.get(FRAME.name, 0)
+                )
             made.append({**row, "uri": row["key"], **image, "split": SPLITS[self._splits[place]]})
         return pa.Table.from_pylist(made, schema=IMAGES_SCHEMA)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -32,6 +32,9 @@ class CleanConfig:
     """Share of the other patients that go to the validation split (0 to 0.9)."""
     seed: int = 0
     """Seed of the split."""
+    frames: Literal["first", "all"] = "first"
+    """Of objects with several frames (index them with --frames first): `all` makes every frame a row, the second one
+    under the object's URL and `#frame=2` and so on, at most 1,000; later stages score the first."""
     mark_copies: bool = True
     """Set aside exact copies (same pixels); the first by URL stays."""
     near_copy_bits: int = 2

@@ -23,7 +23,12 @@ NO_IMAGE: dict[str, Any] = {
 
 
 def prepare_image(
-    body: bytes, cleaning: CleaningConfig, *, limits: PixelLimits | None = None, burned_in: bool | None = None
+    body: bytes,
+    cleaning: CleaningConfig,
+    *,
+    limits: PixelLimits | None = None,
+    burned_in: bool | None = None,
+    frame: int = 0,
 ) -> dict[str, Any]:
     """Decode and clean one object.
 
@@ -32,6 +37,7 @@ def prepare_image(
         cleaning: What to do.
         limits: Limits of the decoder; None for its defaults.
         burned_in: True forces the stronger text mask whatever the header says.
+        frame: Position of the frame, 0 for the first.
 
     Returns:
         `status`, `reason`, `message` and the image columns of `IMAGES_SCHEMA`; `image` is bytes of side × side grey
@@ -39,7 +45,7 @@ def prepare_image(
     """
     content_hash = None
     try:
-        pixels = decode(body, side_px=cleaning.working_px, limits=limits or PixelLimits())
+        pixels = decode(body, side_px=cleaning.working_px, limits=limits or PixelLimits(), frame=frame)
         content_hash = hash_pixels(pixels.grey, pixels.source_rows, pixels.source_columns)
         cleaned = clean(pixels.grey, cleaning, burned_in=True if burned_in else pixels.burned_in)
     except ObjectError as error:

@@ -317,7 +317,20 @@ def test_the_first_of_several_frames_is_taken(with_offsets: bool, grey: np.ndarr
     header = dataset(stored(), 12, NumberOfFrames=2)
     header.PixelData = encapsulate(frames, has_bot=with_offsets, fragments_per_frame=3)
     header["PixelData"].VR = "OB"
-    assert rms(decode(written(header, "1.2.840.10008.1.2.4.90"), side_px=SIDE).grey, grey) < 0.01
+    body = written(header, "1.2.840.10008.1.2.4.90")
+    assert rms(decode(body, side_px=SIDE).grey, grey) < 0.01
+    assert rms(decode(body, side_px=SIDE, frame=1).grey, 1 - grey) < 0.01
+    with pytest.raises(ObjectError, match="no frame 3 of 2"):
+        decode(body, side_px=SIDE, frame=2)
+
+
+def test_a_later_frame_of_uncompressed_pixels_is_taken(grey: np.ndarray) -> None:
+    header = dataset(stored(), 12, NumberOfFrames=2)
+    header.PixelData = np.stack([stored(), 4095 - stored()]).tobytes()
+    assert rms(decode(written(header, EXPLICIT), side_px=SIDE, frame=1).grey, 1 - grey) < 0.01
+    header.PixelData = header.PixelData[:-100]
+    with pytest.raises(ObjectError, match="bytes of pixels"):
+        decode(written(header, EXPLICIT), side_px=SIDE, frame=1)
 
 
 def test_a_wrong_syntax_of_the_jpeg_family_is_seen_through(grey: np.ndarray) -> None:
