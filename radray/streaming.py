@@ -40,24 +40,32 @@ class _PyarrowCheckpointManager(IdColumnCheckpointManager):
 
     def load_checkpoint(self, data_file_dir: str | None = None, data_file_filesystem: Any = None) -> tuple[Any, int]:
         if data_file_dir is not None:
-            self._drop_uncommitted(data_file_dir, data_file_filesystem or self.filesystem)
+            drop_uncommitted(
+                self.checkpoint_path_unwrapped, self.filesystem, data_file_dir, data_file_filesystem or self.filesystem
+            )
         ids = committed_ids(self.checkpoint_path_unwrapped, self.filesystem)
         if not len(ids):
             return None, 0
         return ray.put(ids), ids.nbytes
 
-    def _drop_uncommitted(self, data_dir: str, data_filesystem: Any) -> None:
-        """Delete the data files whose checkpoint is still pending, then the pending checkpoints."""
-        suffix = f"{PENDING_CHECKPOINT_SUFFIX}.parquet"
-        pending = [path for path in _files(self.filesystem, self.checkpoint_path_unwrapped) if path.endswith(suffix)]
-        if not pending:
-            return
-        stems = tuple(path.rsplit("/", 1)[-1].removesuffix(suffix) for path in pending)
-        for path in _files(data_filesystem, data_dir):
-            if path.rsplit("/", 1)[-1].startswith(stems):
-                data_filesystem.delete_file(path)
-        for path in pending:
-            self.filesystem.delete_file(path)
+
+def drop_uncommitted(checkpoint: str, filesystem: Any, data_dir: str, data_filesystem: Any) -> None:
+    """Delete the data files whose checkpoint is still pending, then the pending checkpoints.
+
+    A store of objects commits by a copy and a deletion. A run killed between the two leaves both checkpoints: the data
+    is committed then, and stays.
+    """
+    suffix = f"{PENDING_CHECKPOINT_SUFFIX}.parquet"
+    found = _files(filesystem, checkpoint)
+    pending = [path for path in found if path.endswith(suffix)]
+    committed = {path for path in found if not path.endswith(suffix)}
+    open_ones = [path for path in pending if f"{path.removesuffix(suffix)}.parquet" not in committed]
+    stems = tuple(path.rsplit("/", 1)[-1].removesuffix(suffix) for path in open_ones)
+    for path in _files(data_filesystem, data_dir) if stems else ():
+        if path.rsplit("/", 1)[-1].startswith(stems):
+            data_filesystem.delete_file(path)
+    for path in pending:
+        filesystem.delete_file(path)
 
 
 def _files(filesystem: Any, folder: str) -> list[str]:
@@ -121,6 +129,7 @@ def run(step: Pass) -> int:
     cluster.connect()
     expected = _expected_ids(step)
     checkpoint = storage.join(output.path, "_checkpoint", step.key)
+    drop_uncommitted(checkpoint, output.arrow, output.path, output.arrow)  # a killed writer may leave half a file
     done = np.isin(_drop_stale(step, committed_ids(checkpoint, output.arrow), expected), expected).sum()
     if done < len(expected):
         if done:
@@ -164,24 +173,30 @@ def _expected_ids(step: Pass) -> np.ndarray[Any, np.dtype[np.int64]]:
 def _drop_stale(step: Pass, committed: _Ids, expected: _Ids) -> _Ids:
     """Take rows out of the checkpoint and out of the output whose ids are not expected; return the ids still committed.
 
-    The checkpoint comes first: a run killed in between finds the rows again, and a row without a checkpoint is stale
-    or made again, never kept twice.
+    Ids that are committed but have no row, as after a data file was deleted, leave the checkpoint too and are made
+    again. The checkpoint comes first: a run killed in between finds the rows again, and a row without a checkpoint is
+    stale or made again, never kept twice.
     """
     rows = storage.list_files(step.output, ".parquet")
-    stale = np.setdiff1d(np.concatenate([committed, _ids(step.output) if rows else committed]), expected)
-    if not len(stale):
+    held = _ids(step.output) if rows else committed[:0]
+    stale, lost = np.setdiff1d(np.concatenate([committed, held]), expected), np.setdiff1d(committed, held)
+    if not len(stale) and not len(lost):
         return committed
     if step.redo is not None and rows:
         stale = np.union1d(stale, _ids(step.output, pc.field(step.redo[0]) == step.redo[1]))
-    print(f"{step.title}: {len(stale):,} rows of objects that are gone or have changed are taken away", file=sys.stderr)
+    if len(stale):
+        print(f"{step.title}: {len(stale):,} rows of objects that are gone or changed are taken away", file=sys.stderr)
+    if len(lost):
+        print(f"{step.title}: {len(lost):,} rows that are no longer in the output are made again", file=sys.stderr)
+    gone = np.union1d(stale, lost)
     commits = storage.list_files(storage.join(step.output, "_checkpoint", step.key), ".parquet")
-    for file in (*commits, *rows):
-        keep = ~np.isin(_ids(file), stale)
+    for file, wrong in [(file, gone) for file in commits] + [(file, stale) for file in rows]:
+        keep = ~np.isin(_ids(file), wrong)
         if not keep.any():
             storage.remove(file)
         elif not keep.all():
             storage.write_table(file, storage.read_table(file).filter(pa.array(keep)))
-    return committed[~np.isin(committed, stale)]
+    return committed[~np.isin(committed, gone)]
 
 
 def _ids(url: str, where: pc.Expression | None = None) -> _Ids:
@@ -215,10 +230,13 @@ def _stream(step: Pass, source: storage.Location, output: storage.Location, tota
 
 
 def _verify(step: Pass, checkpoint: str, output: storage.Location, expected: np.ndarray[Any, Any]) -> None:
-    committed = committed_ids(checkpoint, output.arrow)
-    if not np.array_equal(committed, expected):
-        missing = np.setdiff1d(expected, committed).size
-        raise RuntimeError(f"{step.title}: {missing} of {len(expected)} rows have no result in {step.output}")
+    for ids in (committed_ids(checkpoint, output.arrow), np.sort(_ids(step.output))):
+        if not np.array_equal(ids, expected):
+            missing, again = np.setdiff1d(expected, ids).size, len(ids) - len(np.unique(ids))
+            raise RuntimeError(
+                f"{step.title}: {missing} of {len(expected)} rows have no result in {step.output}, {again} have two; "
+                "run the same command again"
+            )
 
 
 @ray.remote

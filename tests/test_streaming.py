@@ -105,6 +105,33 @@ def test_rows_of_objects_that_are_gone_are_taken_away(store: str) -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_rows_whose_file_is_lost_are_made_again(tmp_path: Path) -> None:
+    store = str(tmp_path)
+    write_source(storage.join(store, "source"))
+    streaming.run(a_pass(store))
+    output = storage.join(store, "output")
+    storage.remove(storage.list_files(output, ".parquet")[1])
+    assert streaming.run(a_pass(store)) == ROWS
+    assert_every_row_once(output, list(range(ROWS)))
+
+
+def test_a_commit_cut_between_copy_and_deletion_keeps_its_rows(store: str) -> None:
+    ids = pa.table({"row_id": pa.array([1], pa.int64())})
+    checkpoint = storage.join(store, "_checkpoint", "key")
+    for stem, pending in (("both", True), ("both", False), ("open", True), ("done", False)):
+        storage.write_table(storage.join(checkpoint, f"{stem}{'.pending' if pending else ''}.parquet"), ids)
+        storage.write_table(storage.join(store, f"{stem}_000000.parquet"), ids)
+    place = storage.locate(store)
+    streaming.drop_uncommitted(storage.locate(checkpoint).path, place.arrow, place.path, place.arrow)
+    names = {url.rsplit("/", 1)[-1] for url in storage.list_files(store, ".parquet")}
+    assert names == {"both_000000.parquet", "done_000000.parquet"}
+    assert [url.rsplit("/", 1)[-1] for url in storage.list_files(checkpoint, ".parquet")] == [
+        "both.parquet",
+        "done.parquet",
+    ]
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_where_selects_rows(tmp_path: Path) -> None:
     store = str(tmp_path)
     write_source(storage.join(store, "source"))
