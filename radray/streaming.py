@@ -36,20 +36,16 @@ _Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class _PyarrowCheckpointManager(IdColumnCheckpointManager):
-    """Reads committed ids with pyarrow and lets the checkpoint lie below the data folder."""
+    """Reads committed ids with pyarrow; what was not committed is gone already (`drop_uncommitted`)."""
 
     def load_checkpoint(self, data_file_dir: str | None = None, data_file_filesystem: Any = None) -> tuple[Any, int]:
-        if data_file_dir is not None:
-            drop_uncommitted(
-                self.checkpoint_path_unwrapped, self.filesystem, data_file_dir, data_file_filesystem or self.filesystem
-            )
         ids = committed_ids(self.checkpoint_path_unwrapped, self.filesystem)
         if not len(ids):
             return None, 0
         return ray.put(ids), ids.nbytes
 
 
-def drop_uncommitted(checkpoint: str, filesystem: Any, data_dir: str, data_filesystem: Any) -> None:
+def drop_uncommitted(checkpoint: str, data_dir: str, filesystem: Any) -> None:
     """Delete the data files whose checkpoint is still pending, then the pending checkpoints.
 
     A store of objects commits by a copy and a deletion. A run killed between the two leaves both checkpoints: the data
@@ -61,9 +57,9 @@ def drop_uncommitted(checkpoint: str, filesystem: Any, data_dir: str, data_files
     committed = {path for path in found if not path.endswith(suffix)}
     open_ones = [path for path in pending if f"{path.removesuffix(suffix)}.parquet" not in committed]
     stems = tuple(path.rsplit("/", 1)[-1].removesuffix(suffix) for path in open_ones)
-    for path in _files(data_filesystem, data_dir) if stems else ():
+    for path in _files(filesystem, data_dir) if stems else ():
         if path.rsplit("/", 1)[-1].startswith(stems):
-            data_filesystem.delete_file(path)
+            filesystem.delete_file(path)
     for path in pending:
         filesystem.delete_file(path)
 
@@ -129,7 +125,7 @@ def run(step: Pass) -> int:
     cluster.connect()
     expected = _expected_ids(step)
     checkpoint = storage.join(output.path, "_checkpoint", step.key)
-    drop_uncommitted(checkpoint, output.arrow, output.path, output.arrow)  # a killed writer may leave half a file
+    drop_uncommitted(checkpoint, output.path, output.arrow)  # a killed writer may leave half a file
     done = np.isin(_drop_stale(step, committed_ids(checkpoint, output.arrow), expected), expected).sum()
     if done < len(expected):
         if done:

@@ -123,3 +123,8 @@ def predictions_schema(classes: int) -> pa.Schema:
             ("radray_version", pa.string()),
         ]
     )
+
+
+def with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """The table with other values in a column that it has."""
+    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), values)

@@ -122,7 +122,7 @@ def test_a_commit_cut_between_copy_and_deletion_keeps_its_rows(store: str) -> No
         storage.write_table(storage.join(checkpoint, f"{stem}{'.pending' if pending else ''}.parquet"), ids)
         storage.write_table(storage.join(store, f"{stem}_000000.parquet"), ids)
     place = storage.locate(store)
-    streaming.drop_uncommitted(storage.locate(checkpoint).path, place.arrow, place.path, place.arrow)
+    streaming.drop_uncommitted(storage.locate(checkpoint).path, place.path, place.arrow)
     names = {url.rsplit("/", 1)[-1] for url in storage.list_files(store, ".parquet")}
     assert names == {"both_000000.parquet", "done_000000.parquet"}
     assert [url.rsplit("/", 1)[-1] for url in storage.list_files(checkpoint, ".parquet")] == [

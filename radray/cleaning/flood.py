@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from radray.cleaning.edges import detect_edges
 from radray.cleaning.intensity import Mask
 from radray.cleaning.shapes import Polygon
 
@@ -25,9 +26,6 @@ _BLACK = 0.12 * 255
 _MAX_SPREAD = 0.05
 """Spread of the grey outside a field that is not black; tissue at the border varies more."""
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-_EDGE = (24, 40)
-"""Thresholds of the edge detector, in grey levels of its 3 × 3 slope (eight times the step a pixel)."""
-
 
 Group = tuple[list[Mask], float]
 """Masks from strict to tolerant, and the step in grey that a field's edge must show."""
@@ -39,7 +37,6 @@ def flat_areas(levels: Mask, fine: Mask) -> list[Group]:
     Args:
         levels: The image without noise.
         fine: The image with its thin lines.
-
     """
     groups: list[Group] = []
     open_to_flood = _within_rims(levels, fine)
@@ -49,8 +46,7 @@ def flat_areas(levels: Mask, fine: Mask) -> list[Group]:
             continue
         reach = [spread + tolerance * 255 for tolerance in _TOLERANCES]
         spans = [(0.0 if low_open else mode - r, 255.0 if high_open else mode + r) for r in reach]
-        masks = [np.asarray(cv2.inRange(levels, low, high), np.uint8) for low, high in spans]
-        groups.append(([np.bitwise_and(mask, open_to_flood) for mask in masks], 0.0 if low_open else MIN_STEP))
+        groups.append((_masks(levels, spans, open_to_flood), 0.0 if low_open else MIN_STEP))
     if len(groups) > 1:
         groups.append(([np.bitwise_or(groups[0][0][0], groups[1][0][0])], MIN_STEP))
     return groups
@@ -60,13 +56,17 @@ def shutter_areas(levels: Mask, fine: Mask) -> list[Group]:
     """As `flat_areas`, of shutters that are not quite black: air inside may be blacker and stops the flood too."""
     groups: list[Group] = []
     open_to_flood = _within_rims(levels, fine)
-    smooth = cv2.blur(levels, (5, 5))
+    smooth = np.asarray(cv2.blur(levels, (5, 5)), np.uint8)
     for mode, spread in _modes(levels):
         if mode > spread >= mode - _BLACK:
             spans = [(mode - reach, mode + reach) for reach in (max(2.0, 0.6 * spread), max(3.0, spread))]
-            masks = [np.asarray(cv2.inRange(smooth, low, high), np.uint8) for low, high in spans]
-            groups.append(([np.bitwise_and(mask, open_to_flood) for mask in masks], 0.0))
+            groups.append((_masks(smooth, spans, open_to_flood), 0.0))
     return groups
+
+
+def _masks(levels: Mask, spans: list[tuple[float, float]], open_to_flood: Mask) -> list[Mask]:
+    """For each span of grey, 255 where the image lies in it and the flood may go."""
+    return [np.bitwise_and(np.asarray(cv2.inRange(levels, *span), np.uint8), open_to_flood) for span in spans]
 
 
 def _within_rims(levels: Mask, fine: Mask) -> Mask:
@@ -91,12 +91,6 @@ def _modes(levels: Mask) -> list[tuple[float, float]]:
     return modes
 
 
-def quiet_areas(levels: Mask) -> Mask:
-    """Uint8 [rows, columns], 255 where no edge is within two pixels: gaps of four pixels in an edge are closed."""
-    across, down = cv2.spatialGradient(np.asarray(cv2.GaussianBlur(levels, (5, 5), 0), np.uint8))
-    return np.asarray(cv2.bitwise_not(cv2.dilate(cv2.Canny(across, down, *_EDGE), _DISC)), np.uint8)
-
-
 def flood_outline(flat: Mask, min_area: float) -> Polygon | None:
     """The outline of the piece that stays when flat areas are flooded from the border, [points, 2].
 
@@ -114,12 +108,17 @@ def flood_outline(flat: Mask, min_area: float) -> Polygon | None:
 
 def quiet_outline(levels: Mask, min_area: float) -> Polygon | None:
     """The outline of all that stays when the quiet is flooded from the border up to edges, whatever its grey."""
-    contours = _pieces(np.asarray(cv2.erode(_flood(quiet_areas(levels)), _DISC), np.uint8), 9)
-    # Where an edge has gaps the flood has come in and may have cut the field into pieces.
+    # Quiet is where no edge is within two pixels: gaps of four pixels in an edge are closed.
+    quiet = np.asarray(cv2.bitwise_not(cv2.dilate(detect_edges(levels)[0], _DISC)), np.uint8)
+    contours = _pieces(np.asarray(cv2.erode(_flood(quiet), _DISC), np.uint8), 9)
+    # Where an edge has wider gaps the flood has come in and may have cut the field into pieces.
     large = [contour for contour in contours if cv2.contourArea(contour) >= 0.01 * levels.size]
-    if not large or cv2.contourArea(cv2.convexHull(np.concatenate(large))) < min_area * levels.size:
+    if not large:
         return None
-    return _checked(np.concatenate(large), levels.shape, 0.0)
+    outline = np.concatenate(large)
+    if cv2.contourArea(cv2.convexHull(outline)) < min_area * levels.size:
+        return None
+    return _checked(outline, levels.shape, 0.0)
 
 
 def _flood(flat: Mask) -> Mask:

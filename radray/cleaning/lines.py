@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from radray.cleaning.edges import detect_edges
 from radray.cleaning.intensity import Mask
 
 Corners = npt.NDArray[np.float32]
@@ -32,8 +33,6 @@ _LINES = 6
 """Lines tried in each of the two directions."""
 _TURN_DEG = 4
 """A pixel votes for the normals this close to its gradient, in degrees."""
-_EDGE = (24, 40)
-"""Thresholds of the edge detector, in grey levels of its 3 × 3 slope (eight times the step a pixel)."""
 _STEP = 7
 """Grey levels between the two sides of an edge, at least."""
 _CAP = 40
@@ -106,9 +105,8 @@ def find_rectangle(levels: Mask, min_area: float) -> tuple[Corners, float] | Non
 def _vote(levels: Mask) -> Votes:
     """Votes of the edges for lines, float32 [180 degrees of the normal, pixels from the centre]."""
     rows, columns = levels.shape
-    smooth = cv2.GaussianBlur(levels, (5, 5), 0)
-    across, down = cv2.spatialGradient(smooth)
-    y, x = np.nonzero(cv2.Canny(across, down, *_EDGE))
+    edges, across, down = detect_edges(levels)
+    y, x = np.nonzero(edges)
     normal = np.degrees(np.arctan2(down[y, x].astype(np.float32), across[y, x])).round().astype(np.int32)
     angle = (normal + np.arange(-_TURN_DEG, _TURN_DEG + 1, dtype=np.int32)[:, None]) % 180
     turn = np.radians(np.arange(180, dtype=np.float32))

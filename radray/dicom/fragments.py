@@ -1,15 +1,29 @@
-"""The first frame of encapsulated Pixel Data (PS3.5 A.4), read in place."""
+"""One frame of encapsulated Pixel Data (PS3.5 A.4), the first read in place."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 
+from pydicom.encaps import get_frame
+
 from radray.dicom.parsing import UNDEFINED_LENGTH, PixelElement
 from radray.errors import ObjectError, Reason
 
 _ITEM = 0xE000FFFE
 _SEQUENCE_END = 0xE0DDFFFE
+
+
+def frame_at(body: bytes, element: PixelElement, frames: int, place: int) -> bytes:
+    """The compressed bytes of the frame at `place`, 0 for the first.
+
+    Raises:
+        ObjectError: As `first_frame`.
+        Exception: What pydicom raises for later frames of damaged objects.
+    """
+    if place == 0:
+        return first_frame(body, element, frames)
+    return get_frame(body[element.offset :], place, number_of_frames=frames)
 
 
 def first_frame(body: bytes, element: PixelElement, frames: int) -> bytes:

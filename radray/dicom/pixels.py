@@ -13,11 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.encaps import get_frame
 
 from radray.dicom.child import DecodingChild
 from radray.dicom.codestreams import jpeg2000_codestream, jpeg_codestream
-from radray.dicom.fragments import codec_of, first_frame
+from radray.dicom.fragments import codec_of, frame_at
 from radray.dicom.grey import grey_values, is_inverted, luminance_table, padding_range, pixel_height
 from radray.dicom.parsing import PIXEL_DATA, UNDEFINED_LENGTH, ParsedObject, PixelElement, lenient, parse
 from radray.dicom.samples import FrameSpec, SmallFrame, frame_bytes, read_uncompressed, small_frame
@@ -141,10 +140,7 @@ def _small_frame(
     encapsulated = pixels.length == UNDEFINED_LENGTH
     if not encapsulated and (spec.codec == "none" or pixels.length == frame_bytes(spec) * frames):
         return _from_buffer(parsed, pixels, replace(spec, codec="none"), wanted)
-    if wanted:
-        frame = get_frame(parsed.body[pixels.offset :], wanted, number_of_frames=frames)
-    else:
-        frame = first_frame(parsed.body, pixels, frames)
+    frame = frame_at(parsed.body, pixels, frames, wanted)
     spec = replace(spec, codec=codec_of(frame, spec.codec))
     if spec.codec == "none":
         raise ObjectError(Reason.CORRUPT_PIXELS, "encapsulated pixels under an uncompressed transfer syntax")

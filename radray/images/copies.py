@@ -10,6 +10,7 @@ import pyarrow.parquet as parquet
 from radray import storage
 from radray.errors import Reason, Status
 from radray.images.near_duplicates import find_near_pairs
+from radray.tables import with_column
 
 NEAR_COPY = "near_copy"
 """Flag of an image that looks like another one further up by URL."""
@@ -67,7 +68,7 @@ def flag_near_copies(url: str, max_bits: int) -> int:
             for own, is_near in zip(flags, wanted, strict=True)
         ]
         table = parquet.read_table(place.path, filesystem=place.arrow)
-        storage.write_table(file, _with_column(table, "flags", pa.array(new, table.schema.field("flags").type)))
+        storage.write_table(file, with_column(table, "flags", pa.array(new, table.schema.field("flags").type)))
     return len(near)
 
 
@@ -85,9 +86,5 @@ def _mark(file: str, copies: pa.Array) -> None:
         ("image", None),
     ):
         values = pc.if_else(fresh, pa.scalar(value, table.schema.field(column).type), table[column])
-        table = _with_column(table, column, values)
+        table = with_column(table, column, values)
     storage.write_table(file, table)
-
-
-def _with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(name), table.schema.field(name), values)

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from radray import storage
 from radray.errors import Status
-from radray.tables import row_id
+from radray.tables import row_id, with_column
 
 FRAME = pa.field("frame", pa.int32())
 """Position of the frame in its object, 0 for the first."""
@@ -38,10 +38,7 @@ def write_frame_rows(index: str, folder: str, columns: list[str]) -> str:
         for place in np.flatnonzero(frame):
             keys[place] = f"{keys[place]}#frame={frame[place] + 1}"
             ids[place] = row_id(keys[place], etags[place])
-        for name, values in (("key", keys), ("row_id", ids)):
-            position = table.schema.get_field_index(name)
-            table = table.set_column(
-                position, table.schema.field(name), pa.array(values, table.schema.field(name).type)
-            )
+        table = with_column(table, "key", pa.array(keys, pa.string()))
+        table = with_column(table, "row_id", pa.array(ids, pa.int64()))
         storage.write_table(storage.join(folder, f"part-{number:05d}.parquet"), table)
     return folder
