@@ -1,4 +1,4 @@
-"""The image encoders: torchvision's networks with one input channel, and a small one.
+"""The image encoders: torchvision's networks with one input channel, and a small one; weights from a file.
 
 Every image is standardised by its own mean and standard deviation before the first convolution, in training and in
 use alike: window, exposure and detector gain differ from hospital to hospital and must not carry the label.
@@ -60,7 +60,7 @@ class _Block(nn.Module):
         return functional.relu(self.residual(features) + self.shortcut(features))
 
 
-def _torchvision(name: str) -> tuple[nn.Module, int]:
+def _resnet(name: str) -> tuple[nn.Module, int]:
     """One of torchvision's ResNets for one channel, without classifier; and its feature dimension."""
     # Imported here: torchvision brings torch's compiler with it, two seconds for every process that needs neither.
     from torchvision.models import resnet
@@ -72,11 +72,41 @@ def _torchvision(name: str) -> tuple[nn.Module, int]:
     return network, dimension
 
 
-_BUILDERS: dict[str, Callable[[], tuple[nn.Module, int]]] = {
-    "resnet10": lambda: (SmallResNet(), 256),
-    "resnet18": lambda: _torchvision("resnet18"),
-    "resnet34": lambda: _torchvision("resnet34"),
-    "resnet50": lambda: _torchvision("resnet50"),
+def _convnext() -> tuple[nn.Module, int]:
+    """ConvNeXt-Tiny (Liu et al., arXiv 2201.03545) for one channel; its closing normalisation stays."""
+    from torchvision.models import convnext_tiny
+
+    network = convnext_tiny()
+    stem, closing = network.features[0], network.classifier
+    stem[0] = nn.Conv2d(1, stem[0].out_channels, kernel_size=4, stride=4)
+    dimension = closing[2].in_features
+    closing[2] = nn.Identity()
+    return network, dimension
+
+
+_PATCH_PX = 16
+
+
+def _vision_transformer(side_px: int) -> tuple[nn.Module, int]:
+    """ViT-S/16 (Dosovitskiy et al., arXiv 2010.11929; widths of Touvron et al., arXiv 2012.12877) for one channel."""
+    if side_px % _PATCH_PX:
+        raise ConfigError(f"vit_s cuts images into patches of {_PATCH_PX} pixels; --side-px {side_px} is no multiple")
+    from torchvision.models import VisionTransformer
+
+    width = 384
+    network = VisionTransformer(side_px, _PATCH_PX, num_layers=12, num_heads=6, hidden_dim=width, mlp_dim=4 * width)
+    network.conv_proj = nn.Conv2d(1, width, kernel_size=_PATCH_PX, stride=_PATCH_PX)
+    network.heads = nn.Identity()
+    return network, width
+
+
+_BUILDERS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
+    "resnet10": lambda side_px: (SmallResNet(), 256),
+    "resnet18": lambda side_px: _resnet("resnet18"),
+    "resnet34": lambda side_px: _resnet("resnet34"),
+    "resnet50": lambda side_px: _resnet("resnet50"),
+    "convnext_tiny": lambda side_px: _convnext(),
+    "vit_s": _vision_transformer,
 }
 
 BACKBONES = tuple(_BUILDERS)
@@ -91,7 +121,7 @@ class Backbone(nn.Module):
         side_px: Side of the images it is trained on; `embed` shrinks larger ones to it.
 
     Raises:
-        ConfigError: Unknown name.
+        ConfigError: Unknown name, or a side that the network does not take.
     """
 
     def __init__(self, name: str, side_px: int) -> None:
@@ -100,7 +130,7 @@ class Backbone(nn.Module):
             raise ConfigError(f"backbone {name!r} is unknown; choose one of {', '.join(BACKBONES)}")
         self.name = name
         self.side_px = side_px
-        self.network, self.dimension = _BUILDERS[name]()
+        self.network, self.dimension = _BUILDERS[name](side_px)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of float images.

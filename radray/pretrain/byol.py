@@ -43,11 +43,16 @@ class BYOL(Method):
         self.criterion = NegativeCosineSimilarity()
 
     def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:  # noqa: D102
-        predictions = [self.prediction(self.projection(self.backbone(view))).float() for view in views]
+        projections = [self.projection(self.backbone(view)) for view in views]
+        predictions = [self.prediction(each).float() for each in projections]
+        self.embeddings = tuple(each.detach() for each in projections)
         with torch.no_grad():
             targets = [self.target_projection(self.target_backbone(view)).float() for view in views]
         loss = self.criterion(predictions[0], targets[1]) + self.criterion(predictions[1], targets[0])
         return loss / 2  # type: ignore[no-any-return]
+
+    def start_from_backbone(self) -> None:  # noqa: D102
+        self.target_backbone.load_state_dict(self.backbone.state_dict())
 
     def after_step(self, progress: float) -> None:  # noqa: D102
         momentum = cosine_schedule(int(progress * STEPS), STEPS, self.base_momentum, 1.0)

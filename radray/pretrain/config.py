@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from radray import storage
@@ -26,7 +27,10 @@ class PretrainConfig:
     recipe: str = "cpu_small"
     """Named settings: cpu_demo, cpu_small, gpu_paper, gpu_multi. The options below override a recipe's."""
     backbone: str | None = None
-    """Network: resnet10, resnet18, resnet34, resnet50."""
+    """Network: resnet10, resnet18, resnet34, resnet50, convnext_tiny, vit_s."""
+    weights: str | None = None
+    """File of weights to start from: a run's backbone.safetensors, or a torch state dict of torchvision's names; every
+    worker reads it."""
     side_px: int | None = None
     """Side of the views, pixels; at most the side of the stored images."""
     epochs: float | None = None
@@ -34,17 +38,38 @@ class PretrainConfig:
     batch_size: int | None = None
     """Global batch, over all workers."""
     learning_rate: float | None = None
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
+    optimiser: Literal["adamw", "lars"] | None = None
+    """lars is for batches of thousands."""
+    accumulate: int | None = None
+    """Parts that a batch is trained in, where it does not fit the device (1 to 1000)."""
+    study_mates: float | None = None
+    """simclr and byol: probability that the second view comes from another image of the same study (0 to 1)."""
+    unlabelled: Literal["negatives", "left_out"] | None = None
+    """supcon: images without label are negatives of all others, or not trained on."""
+    monitor_epochs: float | None = None
+    """Epochs between looks at the features (accuracy on validation images); 0 for none."""
+    checkpoint_every_s: float | None = None
+    """Seconds between checkpoints (0 or more)."""
     budgets: tuple[str, ...] = ()
     """supcon and supervised: also train with fewer labels, images a region (5) or a share (1%)."""
     budget_seeds: int = 3
     """Draws of the labelled images for every budget, each a network of its own (1 to 20)."""
+    source: Literal["auto", "cache", "stream"] = "auto"
+    """Where training images come from: cache keeps them on the disk of each machine (RADRAY_CACHE), stream reads the
+    table in order all the time; auto takes the cache where it fits."""
+    budget_steps: int | None = None
+    """Optimiser steps of a supervised network that sees few labels (1 or more)."""
     workers: int | None = None
     """Training processes; default: one a GPU of the cluster, or one on CPUs."""
+    min_workers: int = 1
+    """Fewest workers to start with, and to go on with when machines are lost; others join later (1 to --workers)."""
     threads: int | None = None
     """Torch threads of a process on CPUs; default: the cores shared among the workers."""
     seed: int = 0
     """Seeds the weights, the order and the views."""
+    mlflow: str | None = None
+    """MLflow tracking server (or folder) that gets the metrics too; needs radray[mlflow]."""
 
     def __post_init__(self) -> None:
         """Check ranges and names.
@@ -58,10 +83,23 @@ class PretrainConfig:
             parse_budget(budget)
         if self.budgets and self.method not in ("supcon", "supervised"):
             raise ConfigError(f"--budgets is for supcon and supervised; {self.method} uses no labels, leave it away")
-        for name, low in (("epochs", 0.01), ("batch_size", 2), ("workers", 1), ("threads", 1), ("budget_seeds", 1)):
+        for name, low, high in (
+            ("epochs", 0.01, inf),
+            ("batch_size", 2, inf),
+            ("workers", 1, inf),
+            ("min_workers", 1, self.workers or inf),
+            ("threads", 1, inf),
+            ("budget_seeds", 1, 20),
+            ("budget_steps", 1, inf),
+            ("accumulate", 1, 1000),
+            ("study_mates", 0, 1),
+            ("monitor_epochs", 0, inf),
+            ("checkpoint_every_s", 0, inf),
+        ):
             given = getattr(self, name)
-            if given is not None and given < low:
-                raise ConfigError(f"--{name.replace('_', '-')} is {given}; set at least {low}")
+            if given is not None and not low <= given <= high:
+                allowed = f"at least {low}" if high == inf else f"{low} to {high}"
+                raise ConfigError(f"--{name.replace('_', '-')} is {given}; set {allowed}")
         if self.learning_rate is not None and not 0 < self.learning_rate < 10:
             raise ConfigError(f"--learning-rate is {self.learning_rate}; set a number between 0 and 10")
         if self.side_px is not None and not 32 <= self.side_px <= 1024:
@@ -76,6 +114,8 @@ class PretrainConfig:
         storage.check_input(self.images, "--images")
         if not storage.list_files(self.images, ".parquet"):
             raise ConfigError(f"--images {self.images}: no Parquet files are there; run jobs/clean.py first")
+        if self.weights:
+            storage.check_input(self.weights, "--weights")
         storage.check_output(self.output, "--output")
 
     def settings(self) -> Recipe:
@@ -86,4 +126,11 @@ class PretrainConfig:
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            budget_steps=self.budget_steps,
+            optimiser=self.optimiser,
+            accumulate=self.accumulate,
+            study_mates=self.study_mates,
+            unlabelled=self.unlabelled,
+            monitor_epochs=self.monitor_epochs,
+            checkpoint_every_s=self.checkpoint_every_s,
         )

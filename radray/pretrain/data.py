@@ -1,10 +1,12 @@
-"""The training set on a machine's disk: pixels in a memory-mapped file that all its workers share."""
+"""Opening what a run trains on: images (cached on the machine's disk, or streamed), gauges, images to monitor with."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +16,77 @@ import pyarrow.parquet as parquet
 from filelock import FileLock
 
 from radray import storage
-from radray.errors import ConfigError
+from radray.errors import ConfigError, Status
+from radray.images.places import find_places
 from radray.images.reading import load_images
-from radray.pretrain.loop import TrainingSet
+from radray.images.split import TRAIN, VALIDATION
 from radray.pretrain.method import UNLABELLED
+from radray.pretrain.monitor import Monitor
+from radray.pretrain.samples import Pixels, Samples, TrainingSet
+from radray.views.gauge import GaugeLibrary, harvest_gauges, synthetic_gauges
 
 DIGEST_COLUMNS = ["row_id", "label", "split", "study_instance_uid", "content_hash"]
-SPLITS = ("train",)
+SPLITS = (TRAIN,)
 """Splits that pre-training sees; validation and test images stay unseen by every method."""
+DISK_SHARE = 0.8
+"""Share of the free disk that the cache of a table may take."""
+GAUGE_IMAGES, MONITOR_BANK, MONITOR_QUERIES = 2000, 1000, 500
+"""Most images that are searched for markers, and that the monitor compares with and asks about."""
 
 
 def table_digest(images_url: str) -> str:
-    """BLAKE2b of what training depends on: rows, labels, splits, studies and pixels of an images table."""
-    table = storage.read_table(images_url, columns=DIGEST_COLUMNS, filter=pc.field("status") == "ok").sort_by("row_id")
+    """BLAKE2b of what training depends on: rows, labels, splits, studies and pixels of an images table.
+
+    Raises:
+        ConfigError: No usable image is there.
+    """
+    table = storage.read_table(images_url, columns=DIGEST_COLUMNS, filter=pc.field("status") == Status.OK.value)
+    if not table.num_rows:
+        raise ConfigError(f"{images_url}: no usable image is there; look at its summary.json for the reasons")
+    table = table.sort_by("row_id")
     digest = hashlib.blake2b(digest_size=16)
     for column in DIGEST_COLUMNS:
         digest.update(repr(table.column(column).to_pylist()).encode())
     return digest.hexdigest()
 
 
-def open_training_set(images_url: str, digest: str) -> TrainingSet:
-    """The train split of an images table, memory-mapped from this machine's cache.
+def cache_folder() -> Path:
+    """Where this machine keeps tables for training: RADRAY_CACHE, or a folder in the system's temporary one."""
+    folder = Path(os.environ.get("RADRAY_CACHE") or Path(tempfile.gettempdir()) / "radray-cache")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
 
-    The first worker of a machine fills the cache (RADRAY_CACHE, or a folder in the system's temporary one).
+
+def fits_on_disk(images_url: str) -> bool:
+    """Whether the pixels of a table's training images fit in the cache folder of this machine."""
+    usable = (pc.field("status") == Status.OK.value) & pc.field("split").isin(list(SPLITS))
+    sides = storage.read_table(images_url, columns=["side_px"], filter=usable)["side_px"]
+    needed = int(pc.sum(pc.power(sides.cast("int64"), 2)).as_py() or 0)
+    return needed < DISK_SHARE * shutil.disk_usage(cache_folder()).free
+
+
+def open_training_set(images_url: str, digest: str, source: str) -> Samples:
+    """The train split of an images table.
+
+    Args:
+        images_url: The table.
+        digest: Of it (`table_digest`).
+        source: `cache`: memory-mapped from this machine's disk, which its first worker fills; `stream`: read in order
+            by Ray Data while training.
 
     Raises:
         ConfigError: No training image is there.
     """
-    folder = Path(os.environ.get("RADRAY_CACHE") or Path(tempfile.gettempdir()) / "radray-cache")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    pixels, facts = folder / f"{digest}.npy", folder / f"{digest}.parquet"
-    with FileLock(str(folder / f"{digest}.lock")):
+    if source == "stream":
+        from radray.pretrain.stream import StreamedSet
+
+        return StreamedSet(find_places(images_url, SPLITS))
+    return _open_cached(images_url, digest)
+
+
+def _open_cached(images_url: str, digest: str) -> TrainingSet:
+    pixels, facts = cache_folder() / f"{digest}.npy", cache_folder() / f"{digest}.parquet"
+    with _lock(digest):
         if not facts.exists():
             loaded = load_images(
                 images_url, columns=["uri", "label", "study_instance_uid"], splits=SPLITS, memory_map=pixels
@@ -66,7 +108,76 @@ def open_training_set(images_url: str, digest: str) -> TrainingSet:
     )
 
 
-def require_trainable(data: TrainingSet, method: str, needs_labels: bool) -> None:
+def open_gauges(data: Samples, digest: str, from_archive: bool, seed: int) -> GaugeLibrary:
+    """Synthetic gauges, and as many of the markers found in the training images as there are, up to their number.
+
+    Args:
+        data: The training set.
+        digest: Of its table; what was found is kept in the cache folder.
+        from_archive: Whether to look for markers.
+        seed: Draws the synthetic ones.
+    """
+    drawn = synthetic_gauges(data.side_px, seed=seed)
+    if not from_archive:
+        return drawn
+    kept = _kept(f"{digest}-gauges", lambda: harvest_gauges(read_spread(data, GAUGE_IMAGES)[1]))
+    return drawn.join(GaugeLibrary.of(**kept))
+
+
+def open_monitor(images_url: str, data: Samples, digest: str) -> Monitor | None:
+    """Labelled training images and validation images of an images table; None where either is missing."""
+
+    def read() -> dict[str, Any]:
+        labelled = np.flatnonzero(data.labels != UNLABELLED)
+        rows, bank = read_spread(data, MONITOR_BANK, labelled)
+        try:
+            places = find_places(images_url, (VALIDATION,))
+        except ConfigError:
+            return {"bank": bank, "bank_labels": data.labels[rows], "queries": bank[:0], "query_labels": rows[:0]}
+        known = {name: number for number, name in enumerate(data.regions)}
+        numbers = np.array([known.get(name, UNLABELLED) for name in places.regions] + [UNLABELLED], np.int64)
+        labels = numbers[places.labels]
+        asked = _spread(np.flatnonzero(labels != UNLABELLED), MONITOR_QUERIES)
+        return {
+            "bank": bank,
+            "bank_labels": data.labels[rows],
+            "queries": places.read(asked),
+            "query_labels": labels[asked],
+        }
+
+    kept = _kept(f"{digest}-monitor", read)
+    if not len(kept["bank"]) or not len(kept["queries"]) or len(np.unique(kept["bank_labels"])) < 2:
+        return None
+    return Monitor(regions=len(data.regions), **kept)
+
+
+def read_spread(data: Samples, most: int, rows: Any = None) -> tuple[Any, Pixels]:
+    """Up to `most` of some rows (of all where not given), evenly spread over the table, and their pixels."""
+    chosen = _spread(np.arange(len(data)) if rows is None else rows, most)
+    return chosen, data.read(chosen)
+
+
+def _spread(rows: Any, most: int) -> Any:
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+
+
+def _lock(name: str) -> FileLock:
+    return FileLock(str(cache_folder() / f"{name}.lock"))
+
+
+def _kept(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Arrays from this machine's cache; the first worker that wants them makes them."""
+    file = cache_folder() / f"{name}.npz"
+    with _lock(name):
+        if not file.exists():
+            part = file.with_suffix(".part.npz")
+            np.savez(part, **make())
+            part.rename(file)
+    with np.load(file) as arrays:
+        return dict(arrays)
+
+
+def require_trainable(data: Samples, method: str, needs_labels: bool) -> None:
     """Refuse data that a method cannot learn from.
 
     Raises:

@@ -4,62 +4,53 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from lightly.utils import dist
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
+from radray.pretrain.batch_norm import synchronise_batch_norm
 from radray.pretrain.byol import BYOL
+from radray.pretrain.collapse import collapse_indicators
 from radray.pretrain.method import Method
-from radray.pretrain.order import StudyMates, batch_indices
+from radray.pretrain.optimiser import build_optimiser, learning_rate
 from radray.pretrain.recipes import Recipe
+from radray.pretrain.samples import Batch, Samples, Slice
 from radray.pretrain.simclr import SimCLR
 from radray.pretrain.supcon import SupCon
 from radray.pretrain.supervised import Supervised
-from radray.views.augment import draw_views, render_views
-from radray.views.gauge import synthetic_gauges
+from radray.views.augment import draw_views, mix_seed, render_views
+from radray.views.gauge import GaugeLibrary, synthetic_gauges
 
 LOG_EVERY_S = 5.0
-"""Seconds between calls of `log`."""
+"""Seconds between calls of `log` in a short run; a long one logs about 200 times an e-fold of its time."""
 
 
-class DivergedError(RuntimeError):
+class DivergedError(ConfigError):
     """The loss is not a number; the message names the batch's images."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingSet:
-    """The images of a run, the same on every rank."""
-
-    images: NDArray[np.uint8]
-    """UInt8[samples, side, side]; may be memory-mapped."""
-    labels: NDArray[np.int64]
-    """Int64[samples]; −1 where there is no label."""
-    uris: list[str]
-    """Their URLs, to name a batch that cannot be trained on."""
-    regions: tuple[str, ...]
-    """Names of the classes."""
-    studies: NDArray[np.int64] | None = None
-    """Int64[samples]: number of each image's study, −1 where unknown; None where nothing is known."""
-
-
 State = dict[str, Any]
-"""A checkpoint: step, weights, optimiser. With the seed it is all that going on needs."""
+"""A checkpoint: seed, epoch, position (samples consumed by all ranks), step, weights, optimiser.
+
+Order, views, learning rate and every other random number are functions of seed and position, so it is all that going
+on needs, on any number of ranks.
+"""
 
 
 def build_method(name: str, recipe: Recipe, regions: int, seed: int) -> Method:
     """A method with fresh weights drawn from `seed`.
 
     Raises:
-        ConfigError: Unknown backbone.
+        ConfigError: Unknown backbone, or a side that it does not take.
     """
     torch.manual_seed(seed)
     backbone = Backbone(recipe.backbone, recipe.side_px)
@@ -81,23 +72,6 @@ def total_steps(recipe: Recipe, samples: int, method: str, few_labels: bool) -> 
     return max(1, math.ceil(epochs * samples / recipe.batch_size))
 
 
-def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
-    """Linear warm-up from 0, then half a cosine down to 0."""
-    warm = max(1, int(recipe.warmup * steps))
-    if step < warm:
-        return recipe.learning_rate * (step + 1) / warm
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _optimiser(method: Method, recipe: Recipe) -> torch.optim.AdamW:
-    trained = [value for value in method.parameters() if value.requires_grad]
-    groups = [
-        {"params": [value for value in trained if value.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [value for value in trained if value.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
-
-
 def bfloat16_pays(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 are faster there: GPUs, and CPUs with AMX tiles."""
     return device.type == "cuda" or bool(torch.cpu._is_amx_tile_supported())
@@ -105,18 +79,24 @@ def bfloat16_pays(device: torch.device) -> bool:
 
 def train(
     method: Method,
-    data: TrainingSet,
+    data: Samples,
     recipe: Recipe,
     *,
     seed: int,
     steps: int,
     device: torch.device,
     title: str,
+    gauges: GaugeLibrary | None = None,
     state: State | None = None,
     save: Callable[[State], None] | None = None,
     log: Callable[[dict[str, float]], None] | None = None,
+    monitor: Callable[[Backbone], dict[str, float]] | None = None,
 ) -> Method:
     """Train in place and return the method.
+
+    An optimiser step takes `batch_size` samples, in `accumulate` parts, each shared evenly among the ranks; where they
+    do not divide it, the batch is smaller by the remainder and the run takes more steps. The run ends when
+    steps × batch_size samples are consumed; its last batch is full, with samples of the epoch to come.
 
     Args:
         method: Fresh weights (`build_method`); `state` replaces them.
@@ -126,102 +106,210 @@ def train(
         steps: Optimiser steps in all.
         device: Of this rank.
         title: What messages call the run.
+        gauges: What to paste into views, on any device; None for the synthetic ones.
         state: A checkpoint to go on from.
         save: Called on every rank with a checkpoint every `recipe.checkpoint_every_s`; rank 0 decides when.
-        log: Called on rank 0 every `LOG_EVERY_S` and after the last step, with the metrics of that step.
+        log: Called on rank 0 from time to time and after the last step, with metrics.
+        monitor: Called on rank 0 every `recipe.monitor_epochs` and after the last step; more metrics.
 
     Raises:
-        ConfigError: Batch larger than the data or not divisible by the ranks; checkpoint of another architecture.
+        ConfigError: Batch larger than the data or too small for the ranks; checkpoint of another architecture.
         DivergedError: The loss is not a number.
     """
-    samples, world, rank, batch = len(data.images), dist.world_size(), dist.rank(), recipe.batch_size
-    if batch > samples:
-        raise ConfigError(f"the batch of {batch} is larger than the {samples} training images; set --batch-size lower")
-    if batch % world:
-        raise ConfigError(f"the batch of {batch} cannot be shared by {world} workers; set a multiple of {world}")
-    share = batch // world
+    samples, world, rank = len(data), dist.world_size(), dist.rank()
+    if recipe.batch_size > samples:
+        raise ConfigError(
+            f"the batch of {recipe.batch_size} is larger than the {samples} training images; set --batch-size lower"
+        )
+    part = recipe.batch_size // (world * recipe.accumulate) * world  # samples of all ranks in one forward pass
+    batch = part * recipe.accumulate
+    if part < 2 * world:
+        raise ConfigError(
+            f"the batch of {recipe.batch_size} in {recipe.accumulate} parts leaves less than 2 images to each of "
+            f"{world} workers; set --batch-size higher"
+        )
     method.to(device).to(memory_format=torch.channels_last)
-    optimiser = _optimiser(method, recipe)
-    done = _restore(method, optimiser, state)
-    network: nn.Module = method
-    if world > 1:
-        if device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
-        network = DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
-    gauges = synthetic_gauges(data.images.shape[-1], seed=seed).to(device)
-    labels = torch.from_numpy(data.labels)
-    half = bfloat16_pays(device)
-    mates = StudyMates(data.studies) if data.studies is not None and method.takes_mates and recipe.study_mates else None
+    optimiser = build_optimiser(method, recipe)
+    position, step = _restore(method, optimiser, state)
+    network = _distribute(method, recipe, device)
+    library = (gauges or synthetic_gauges(data.side_px, seed=seed)).to(device)
+    end = steps * recipe.batch_size
+    wanted = Slice(
+        seed=seed,
+        position=position,
+        end=end,
+        batch=part,
+        rank=rank,
+        world=world,
+        study_mates=recipe.study_mates if method.takes_mates else 0.0,
+    )
+    coming = _ahead(data.batches(wanted))
+    half, begun = bfloat16_pays(device), position
     started = logged_at = saved_at = time.monotonic()
+    waited = 0.0
+    unchecked: Callable[[], None] | None = None
+    monitored = _monitor_number(recipe, position, samples)
     network.train()
-    for step in range(done, steps):
-        index = batch_indices(samples, seed, step * batch, batch, rank, world)
-        pixels = _pixels(data, index, device)
-        shown, views = index, []
-        for view in range(method.views):
-            if view == 1 and mates is not None:
-                # Drawn for the global batch, so that the number of ranks changes nothing.
-                everyone = mates.draw(
-                    batch_indices(samples, seed, step * batch, batch), recipe.study_mates, (seed, step)
-                )
-                shown = everyone[rank * share : (rank + 1) * share]
-                pixels = _pixels(data, shown, device)
-            draws = draw_views(recipe.views, batch, len(gauges.grey), (seed, step, view))
-            slice_ = draws.rows(rank * share, (rank + 1) * share)
-            views.append(
-                render_views(pixels, slice_, gauges, recipe.side_px).contiguous(memory_format=torch.channels_last)
-            )
-        rate = learning_rate(step, steps, recipe)
+    while position < end:
+        progress = position / end
+        rate = learning_rate(position, end, batch, recipe)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            loss: Tensor = network(views, labels[index].to(device), step / steps)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            seen = sorted({data.uris[number] for number in (*index, *shown)})
-            raise DivergedError(f"{title}: the loss is {value} at step {step}; images: {seen}")
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value, seen = torch.zeros((), device=device), []
+        for number in range(recipe.accumulate):
+            asked = time.monotonic()
+            taken = next(coming)
+            waited += time.monotonic() - asked
+            seen.append(taken)
+            views = _views(taken, method.views, recipe, part, library, wanted, device)
+            labels = torch.from_numpy(taken.labels).to(device)
+            torch.manual_seed(mix_seed((seed, taken.position, rank)))  # stochastic depth, dropout
+            last = number + 1 == recipe.accumulate
+            with _no_sync(network) if world > 1 and not last else nullcontext():
+                with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                    loss: Tensor = network(views, labels, progress) / recipe.accumulate
+                loss.backward()  # type: ignore[no-untyped-call]
+            value = value + loss.detach()
         norm = nn.utils.clip_grad_norm_(method.parameters(), recipe.clip_norm)
+        if unchecked is not None:
+            unchecked()
+        unchecked = partial(_check, norm, title, step, value, seen, data)
         optimiser.step()
-        method.after_step((step + 1) / steps)
-        last = step + 1 == steps
-        if rank == 0 and log is not None and (last or time.monotonic() - logged_at >= LOG_EVERY_S):
-            logged_at = time.monotonic()
-            speed = (step + 1 - done) / (logged_at - started)
+        position, step = position + batch, step + 1
+        method.after_step(min(1.0, position / end))
+        is_last, now = position >= end, time.monotonic()
+        due = is_last or now - logged_at >= max(LOG_EVERY_S, (now - started) / 200)
+        metrics: dict[str, float] = {}
+        due_save = save is not None and not is_last and _agree(now - saved_at > recipe.checkpoint_every_s, device)
+        if is_last or due_save:
+            unchecked()
+        if rank == 0 and monitor is not None and (is_last or _monitor_number(recipe, position, samples) > monitored):
+            metrics, due = monitor(method.backbone), True
+            monitored = _monitor_number(recipe, position, samples)
+            network.train()
+        if rank == 0 and log is not None and due:
+            speed = (position - begun) / (now - started)
+            logged_at = now
             log(
                 {
-                    "step": step + 1,
-                    "steps": steps,
-                    "epoch": (step + 1) * batch / samples,
-                    "loss": value,
+                    "step": step,
+                    "position": position,
+                    "samples": end,
+                    "epoch": position / samples,
+                    "epochs": end / samples,
+                    "loss": float(value),
                     "learning_rate": rate,
                     "gradient_norm": float(norm),
-                    "samples_per_s": speed * batch,
-                    "eta_s": (steps - step - 1) / speed,
+                    **collapse_indicators(method.embeddings),
+                    **metrics,
+                    "images_per_s": speed,
+                    "waiting_share": waited / (now - started),
+                    "eta_s": max(0.0, (end - position) / speed),
                 }
             )
-        if save is not None and not last and _agree(time.monotonic() - saved_at > recipe.checkpoint_every_s, device):
-            save({"step": step + 1, "method": method.state_dict(), "optimiser": optimiser.state_dict()})
+        if save is not None and due_save:
+            save(
+                {
+                    "seed": seed,
+                    "epoch": position // samples,
+                    "position": position,
+                    "step": step,
+                    "method": method.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                }
+            )
             saved_at = time.monotonic()
     return method
 
 
-def _pixels(data: TrainingSet, index: NDArray[np.int64], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(data.images[index])).to(device)
+def _distribute(method: Method, recipe: Recipe, device: torch.device) -> nn.Module:
+    if recipe.compile:
+        method.backbone.network.compile()
+    if dist.world_size() == 1:
+        return method
+    network: nn.Module = synchronise_batch_norm(method, device) if recipe.sync_batch_norm else method
+    return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
 
 
-def _restore(method: Method, optimiser: torch.optim.Optimizer, state: State | None) -> int:
+def _no_sync(network: nn.Module) -> Any:
+    return network.no_sync()  # type: ignore[operator]
+
+
+def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; the next one is read while the one before is trained on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
+
+
+def _views(
+    taken: Batch,
+    count: int,
+    recipe: Recipe,
+    part: int,
+    library: GaugeLibrary,
+    wanted: Slice,
+    device: torch.device,
+) -> list[Tensor]:
+    """The views of this rank's images. Draws are made for all ranks together: their number changes nothing."""
+    pixels = _to_device(taken.pixels, device)
+    views = []
+    for view in range(count):
+        if view == 1 and taken.mate_pixels is not None:
+            pixels = _to_device(taken.mate_pixels, device)
+        draws = draw_views(recipe.views, part, len(library.grey), (wanted.seed, taken.position, view))
+        mine = draws.rows(wanted.rank * wanted.share, (wanted.rank + 1) * wanted.share)
+        rendered = render_views(pixels, mine, library, recipe.side_px)
+        views.append(rendered.contiguous(memory_format=torch.channels_last))
+    return views
+
+
+def _to_device(pixels: Any, device: torch.device) -> Tensor:
+    host = torch.from_numpy(pixels)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+
+
+def _monitor_number(recipe: Recipe, position: int, samples: int) -> int:
+    """How many times the network should have been looked at when `position` samples are consumed."""
+    return int(position / (recipe.monitor_epochs * samples)) if recipe.monitor_epochs else 0
+
+
+def _check(norm: Tensor, title: str, step: int, value: Tensor, seen: list[Batch], data: Samples) -> None:
+    """Stop a run that has gone wrong; called a step later, so that a GPU need not wait for this.
+
+    The norm is that of the joined gradient: every rank sees the same, and all stop at the same step.
+    """
+    if math.isfinite(float(norm)):
+        return
+    names: set[str] = set()
+    if not math.isfinite(float(value)):
+        for batch in seen:
+            names.update(data.names(batch.rows))
+            names.update(data.names(batch.mate_rows) if batch.mate_rows is not None else ())
+    if dist.world_size() > 1:
+        parts: list[set[str]] = [set() for _ in range(dist.world_size())]
+        torch.distributed.all_gather_object(parts, names)
+        names = set().union(*parts)
+    what = f"loss is {float(value)}" if names else "gradient is not finite"
+    raise DivergedError(
+        f"{title}: the {what} at step {step}; set --learning-rate lower, or look at these images: {sorted(names)}"
+    )
+
+
+def _restore(method: Method, optimiser: torch.optim.Optimizer, state: State | None) -> tuple[int, int]:
     if state is None:
-        return 0
+        return 0, 0
     try:
         method.load_state_dict(state["method"])
-    except RuntimeError as error:
+        optimiser.load_state_dict(state["optimiser"])
+    except (RuntimeError, ValueError) as error:
         raise ConfigError(
             "the checkpoint in the run folder is of another architecture; choose another --output, or the old settings"
         ) from error
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    return int(state["position"]), int(state["step"])
 
 
 def _agree(due: bool, device: torch.device) -> bool:
@@ -231,11 +319,3 @@ def _agree(due: bool, device: torch.device) -> bool:
     answer = torch.tensor([int(due)], device=device)
     torch.distributed.broadcast(answer, src=0)
     return bool(answer.item())
-
-
-def progress_line(title: str, metrics: dict[str, float]) -> str:
-    """One line about a running training: share done, loss, samples a second, time to go."""
-    return (
-        f"{title}: step {metrics['step']:,} of {metrics['steps']:,} · loss {metrics['loss']:.3f} · "
-        f"{metrics['samples_per_s']:.0f} images/s · ETA {metrics['eta_s']:.0f} s"
-    )

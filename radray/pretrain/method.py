@@ -23,6 +23,8 @@ class Method(nn.Module, ABC):
     """Whether its second view may come from another image of the same study."""
     needs_labels: bool = False
     """Whether images without label are useless to it."""
+    embeddings: tuple[Tensor, ...] = ()
+    """Float[batch, dimension] of each view of the last batch, without gradient: what the loss looked at."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -45,6 +47,9 @@ class Method(nn.Module, ABC):
 
     def after_step(self, progress: float) -> None:
         """Called after every optimiser step; BYOL moves its target network here."""
+
+    def start_from_backbone(self) -> None:
+        """Called when the backbone got other weights than it was built with; BYOL copies them to its target."""
 
     def head(self) -> dict[str, Tensor] | None:
         """The supervised head (`weight`, `bias`), or None."""

@@ -82,3 +82,43 @@ class StudyMates:
         offset += offset >= own  # every mate but the image itself
         mate = self._order[np.where(others > 0, first + offset, 0)]
         return np.where((others > 0) & (chance[0] < share), mate, index)
+
+
+class GroupedOrder:
+    """The order of samples where a table is read in whole row groups, in pieces of the stream.
+
+    An epoch is a permutation of the groups, joined end to end, cut where the stream reaches a multiple of `chunk`,
+    and permuted within each piece: every sample once an epoch, and a chunk needs few groups. Within a batch samples
+    stand in the order of the table, so that ranks of one batch need different groups.
+
+    Args:
+        first: Int64[groups + 1]: the first sample of each group; the last entry is their number.
+        seed: Of the whole run.
+        chunk: Samples that are permuted together.
+    """
+
+    def __init__(self, first: NDArray[np.int64], seed: int, chunk: int) -> None:
+        self._first, self._seed, self.chunk = first, seed, chunk
+        self._samples = int(first[-1])
+
+    @lru_cache(maxsize=4)  # noqa: B019 (few orders, each as long as the training)
+    def piece(self, number: int) -> NDArray[np.int64]:
+        """The samples at stream positions `number` × chunk to (`number` + 1) × chunk − 1."""
+        start, parts = number * self.chunk, []
+        for epoch in range(start // self._samples, (start + self.chunk - 1) // self._samples + 1):
+            low = max(start - epoch * self._samples, 0)
+            high = min(start + self.chunk - epoch * self._samples, self._samples)
+            groups = permutation(len(self._first) - 1, self._seed, epoch)
+            ends = np.cumsum(self._first[groups + 1] - self._first[groups])
+            places = np.arange(low, high)
+            which = np.searchsorted(ends, places, side="right")
+            found = self._first[groups[which] + 1] - (ends[which] - places)
+            parts.append(np.random.default_rng([self._seed, epoch, number]).permutation(found))
+        return np.concatenate(parts)
+
+    def batch(self, position: int, size: int) -> NDArray[np.int64]:
+        """The samples of the batch of `size` that starts at `position`."""
+        numbers = range(position // self.chunk, (position + size - 1) // self.chunk + 1)
+        pieces = np.concatenate([self.piece(number) for number in numbers])
+        start = position - numbers[0] * self.chunk
+        return np.sort(pieces[start : start + size])

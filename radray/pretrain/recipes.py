@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from radray.views.config import ViewConfig, pretraining_views
 
@@ -31,7 +31,15 @@ class Recipe:
     batch_size: int
     """Global batch."""
     learning_rate: float
-    """Peak learning rate of AdamW; linear warm-up, then a cosine to 0."""
+    """Peak learning rate; linear warm-up, then a cosine to 0."""
+    optimiser: Literal["adamw", "lars"] = "adamw"
+    """lars is for batches of thousands; its learning rates are near 0.3 for every 256 images of the batch."""
+    accumulate: int = 1
+    """Parts that a batch is trained in, where it does not fit the device; a contrastive loss compares within a part."""
+    sync_batch_norm: bool = True
+    """Batch normalisation over the images of all workers, not of each."""
+    compile: bool = False
+    """Whether torch.compile builds the backbone anew: minutes at the start, and only measurement tells if it pays."""
     weight_decay: float = 0.05
     """Of the weights; not of biases and normalisation parameters."""
     warmup: float = 0.1
@@ -46,10 +54,16 @@ class Recipe:
     """Of the supervised baseline's cross-entropy."""
     study_mates: float = 0.0
     """simclr and byol: probability that the second view comes from another image of the same study."""
+    unlabelled: Literal["negatives", "left_out"] = "negatives"
+    """supcon: an image without label is a class of its own (negatives of all others), or it is not trained on."""
+    archive_gauges: bool = True
+    """Whether markers found in the training images join the synthetic gauges that views get pasted."""
     views: ViewConfig = field(default_factory=pretraining_views)
     """How strongly a view differs from its image."""
     checkpoint_every_s: float = 60.0
     """Seconds between checkpoints."""
+    monitor_epochs: float = 5.0
+    """Epochs between looks at the features: accuracy of neighbours and of a linear head on validation; 0 for none."""
 
     def override(self, **given: Any) -> Recipe:
         """A copy with those of `given` that are not None."""

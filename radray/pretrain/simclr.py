@@ -30,4 +30,5 @@ class SimCLR(Method):
 
     def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:  # noqa: D102
         first, second = (self.projection(self.backbone(view)).float() for view in views)
+        self.embeddings = (first.detach(), second.detach())
         return self.criterion(first, second)  # type: ignore[no-any-return]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import math
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,28 @@ from radray import cluster, storage
 from radray.errors import ConfigError
 from radray.images.budgets import labelled_subset
 from radray.pretrain.config import PretrainConfig
-from radray.pretrain.data import open_training_set, require_trainable, table_digest
-from radray.pretrain.loop import LOG_EVERY_S, State, TrainingSet, build_method, progress_line, total_steps, train
+from radray.pretrain.data import (
+    fits_on_disk,
+    open_gauges,
+    open_monitor,
+    open_training_set,
+    require_trainable,
+    table_digest,
+)
+from radray.pretrain.journal import Follower, Journal, mlflow_tracker
+from radray.pretrain.loop import State, build_method, total_steps, train
 from radray.pretrain.method import UNLABELLED
+from radray.pretrain.monitor import MONITORED, Monitor
 from radray.pretrain.recipes import Recipe
 from radray.pretrain.run import load_run, save_run
+from radray.pretrain.samples import Samples
+from radray.pretrain.weights import load_weights
+from radray.views.gauge import GaugeLibrary
 
 CHECKPOINTS = "checkpoints"
 STATE_FILE = "state.pt"
+STARTED_FILE = "started.json"
+"""What a run is, written before its first step: nobody goes on from it with other settings or images."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +88,8 @@ def run_all(configs: Sequence[PretrainConfig]) -> list[dict[str, Any]]:
     """Train several runs one after the other in one group of workers, which starts once; a summary of each.
 
     Args:
-        configs: At least one. The first one's `workers` and `threads` hold for all; checkpoints lie in its folder.
+        configs: At least one. `workers`, `min_workers`, `threads` and `mlflow` of the first hold for all; checkpoints
+            lie in its folder.
 
     Raises:
         ConfigError: As `run_pretrain`.
@@ -87,11 +103,20 @@ def run_all(configs: Sequence[PretrainConfig]) -> list[dict[str, Any]]:
         else:
             print(f"{run.config.method}: finished already in {run.config.output}", file=sys.stderr)
     if waiting:
-        cluster.connect()
+        tracker = mlflow_tracker(configs[0].mlflow, waiting[0].identity) if configs[0].mlflow else None
         for run in waiting:
-            data = open_training_set(run.config.images, run.digest)
+            data = open_training_set(run.config.images, run.digest, run.source)
             require_trainable(data, run.config.method, needs_labels=run.config.method in ("supcon", "supervised"))
-        _fit(configs[0], waiting)
+            # Weights that do not fit, sides that a network does not take: told before any worker starts.
+            _build(run.config, run.config.settings(), len(data.regions), run.config.seed)
+        cluster.connect()
+        with Follower(
+            {part.title(run.config.method): part.url for run in waiting for part in run.unfinished()},
+            tracker,
+        ):
+            refusal = _fit(configs[0], waiting)
+        if refusal is not None:
+            raise ConfigError(refusal)
     return [_summarise(config) for config in configs]
 
 
@@ -105,35 +130,23 @@ def _summarise(config: PretrainConfig) -> dict[str, Any]:
         "rows_out": run.document["samples"],
         "steps": run.document["steps"],
         "loss": run.document["loss"],
+        "source": run.document["source"],
         "networks": len(list(parts_of(config))),
-    }
+    } | {name: run.document[name] for name in ("knn_accuracy", "linear_accuracy") if name in run.document}
 
 
 def run_identity(config: PretrainConfig, digest: str) -> dict[str, Any]:
     """What two runs must share to be the same run."""
+    weights = (
+        hashlib.blake2b(storage.read_bytes(config.weights), digest_size=16).hexdigest() if config.weights else None
+    )
     return {
         "method": config.method,
         "recipe": json.loads(json.dumps(dataclasses.asdict(config.settings()))),
         "data_digest": digest,
+        "weights_digest": weights,
         "run_seed": config.seed,
     }
-
-
-def is_finished(part: Part, identity: dict[str, Any]) -> bool:
-    """Whether a part's run folder is complete.
-
-    Raises:
-        ConfigError: It was made with other settings or images.
-    """
-    place = storage.join(part.url, "run.json")
-    if not storage.exists(place):
-        return False
-    document = storage.read_json(place)
-    if different := [name for name, value in identity.items() if document.get(name) != value]:
-        raise ConfigError(
-            f"--output {part.url} holds a run with another {' and '.join(different)}; choose another folder"
-        )
-    return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,25 +161,70 @@ class Identified:
         """Of its images."""
         return str(self.identity["data_digest"])
 
+    @property
+    def source(self) -> str:
+        """Cache or stream. What `auto` chose at the start holds until the end: the two have different orders.
+
+        Raises:
+            ConfigError: The recipe wants study mates, which a stream has not.
+        """
+        place = storage.join(self.config.output, STARTED_FILE)
+        if storage.exists(place):
+            return str(storage.read_json(place)["source"])
+        chosen = self.config.source
+        if chosen == "auto":
+            chosen = "cache" if fits_on_disk(self.config.images) else "stream"
+        if chosen == "stream" and self.config.settings().study_mates:
+            raise ConfigError("a streamed table has no second images of a study at hand; set --study-mates 0")
+        storage.write_json(place, {**self.identity, "source": chosen})
+        return chosen
+
     def unfinished(self) -> list[Part]:
         """Its networks that are still to be trained.
 
         Raises:
-            ConfigError: One was made with other settings or images.
+            ConfigError: One was made, or begun, with other settings or images.
         """
-        return [part for part in parts_of(self.config) if not is_finished(part, self.identity)]
+        self._require_same(storage.join(self.config.output, STARTED_FILE))
+        places = {part: storage.join(part.url, "run.json") for part in parts_of(self.config)}
+        return [part for part, place in places.items() if not self._require_same(place)]
+
+    def _require_same(self, place: str) -> bool:
+        """Whether a document of this run is at `place`."""
+        if not storage.exists(place):
+            return False
+        document = storage.read_json(place)
+        if different := [name for name, value in self.identity.items() if document.get(name) != value]:
+            raise ConfigError(
+                f"--output {self.config.output} holds a run with another {' and '.join(different)}; "
+                "choose another folder"
+            )
+        return True
 
 
-def _fit(first: PretrainConfig, runs: list[Identified]) -> None:
+def _fit(first: PretrainConfig, runs: list[Identified]) -> str | None:
+    """Train under Ray Train; what the workers refused to do, or None."""
     gpus = int(cluster.gpus())
     workers = first.workers or max(1, gpus)
     share = min(1.0, cluster.cpus() / (4 * workers))
     resources = {"CPU": share} | ({"GPU": 1} if gpus >= workers else {})
     output = storage.locate(first.output)
+    scaling: dict[str, Any] = {
+        "num_workers": workers if workers == 1 else (first.min_workers, workers),
+        "use_gpu": gpus >= workers,
+        "resources_per_worker": resources,
+        # To join again costs the work since the last checkpoint, and a start: not every minute.
+        "elastic_resize_monitor_interval_s": 600.0,
+    }
+    loop: Any = _work
     trainer = TorchTrainer(
-        _work,
-        train_loop_config={"runs": runs, "threads": first.threads or max(1, (os.cpu_count() or 1) // workers)},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus >= workers, resources_per_worker=resources),
+        loop,
+        train_loop_config={
+            "runs": runs,
+            "workers": workers,
+            "threads": first.threads or max(1, (os.cpu_count() or 1) // workers),
+        },
+        scaling_config=ScalingConfig(**scaling),
         run_config=RunConfig(
             name=CHECKPOINTS,
             storage_path=output.path,
@@ -175,39 +233,68 @@ def _fit(first: PretrainConfig, runs: list[Identified]) -> None:
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
-    with _ProgressLines(runs):
-        trainer.fit()
+    result: Any = trainer.fit()
+    refusal = result.return_value
+    return None if refusal is None else str(refusal)
 
 
-def _work(arguments: dict[str, Any]) -> None:
-    """What each Ray Train worker runs."""
+def _work(arguments: dict[str, Any]) -> str | None:
+    """What each Ray Train worker runs; what it was refused, or None.
+
+    A refusal is returned, not raised: Ray Train would start the workers again, three times, for the same answer.
+    """
     device = get_device()
     if device.type == "cpu":
         torch.set_num_threads(arguments["threads"])
     runs: list[Identified] = arguments["runs"]
-    for run in runs:
-        data = open_training_set(run.config.images, run.digest)
-        for part in run.unfinished():
-            _train_part(run.config, part, data, device, run.identity)
+    # With fewer workers than wanted each takes several parts of a batch, so that none needs more memory.
+    turns = math.ceil(arguments["workers"] / ray.train.get_context().get_world_size())
+    try:
+        for run in runs:
+            data = open_training_set(run.config.images, run.digest, run.source)
+            recipe = run.config.settings()
+            gauges = open_gauges(data, run.digest, recipe.archive_gauges, run.config.seed)
+            monitor = open_monitor(run.config.images, data, run.digest) if recipe.monitor_epochs else None
+            for part in run.unfinished():
+                _train_part(run, part, data, gauges, monitor, device, turns)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def _build(config: PretrainConfig, recipe: Recipe, regions: int, seed: int) -> Any:
+    method = build_method(config.method, recipe, regions, seed)
+    if config.weights:
+        load_weights(method.backbone, config.weights)
+        method.start_from_backbone()
+    return method
 
 
 def _train_part(
-    config: PretrainConfig, part: Part, data: TrainingSet, device: torch.device, identity: dict[str, Any]
+    run: Identified,
+    part: Part,
+    data: Samples,
+    gauges: GaugeLibrary,
+    monitor: Monitor | None,
+    device: torch.device,
+    turns: int,
 ) -> None:
-    recipe = config.settings()
-    data, recipe = restrict(data, recipe, part, keep_unlabelled=config.method == "supcon")
-    method = build_method(config.method, recipe, len(data.regions), part.seed)
-    steps = total_steps(recipe, len(data.images), config.method, part.few_labels)
-    journal = Journal(storage.join(part.url, "metrics.jsonl"))
-    state = _last_state(part)
+    config = run.config
+    data, recipe = restrict(data, config.settings(), part, config.method)
+    method = _build(config, recipe, len(data.regions), part.seed)
+    steps = total_steps(recipe, len(data), config.method, part.few_labels)
+    recipe = recipe.override(accumulate=recipe.accumulate * turns)
+    journal = Journal(part.url)
+    is_first = ray.train.get_context().get_world_rank() == 0
 
     def save(state: State) -> None:
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = None
-            if ray.train.get_context().get_world_rank() == 0:
+            if is_first:
                 torch.save({**state, "part": part.url}, Path(folder) / STATE_FILE)
                 checkpoint = Checkpoint.from_directory(folder)
-            ray.train.report({"step": state["step"]}, checkpoint=checkpoint)
+                journal.write_tensorboard()
+            ray.train.report({"position": state["position"]}, checkpoint=checkpoint)
 
     train(
         method,
@@ -217,51 +304,51 @@ def _train_part(
         steps=steps,
         device=device,
         title=part.title(config.method),
-        state=state,
+        gauges=gauges,
+        state=_last_state(part),
         save=save,
         log=journal.add,
+        monitor=monitor,
     )
-    if ray.train.get_context().get_world_rank() == 0:
+    if is_first:
+        journal.write_tensorboard()
         save_run(
             part.url,
             method.backbone,
             method.head(),
             {
-                **identity,
+                **run.identity,
+                "source": run.source,
                 "regions": list(data.regions),
                 "budget": part.budget,
                 "seed": part.seed,
-                "samples": len(data.images),
+                "samples": len(data),
                 "labelled": int((data.labels != UNLABELLED).sum()),
                 "steps": steps,
-                "loss": journal.last("loss"),
+                **{name: journal.last(name) for name in ("loss", *(MONITORED if monitor is not None else ()))},
             },
         )
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
 
 
-def restrict(data: TrainingSet, recipe: Recipe, part: Part, keep_unlabelled: bool) -> tuple[TrainingSet, Recipe]:
-    """The data of a part: with few labels the others are taken away, and their images too unless they still serve.
+def restrict(data: Samples, recipe: Recipe, part: Part, method: str) -> tuple[Samples, Recipe]:
+    """The data of a part: with few labels the others are taken away, and images that do not serve without label.
 
-    The batch of a run on few images is at most their number.
+    Those serve simclr and byol, and supcon unless the recipe leaves them out. The batch of a run on few images is at
+    most their number.
     """
-    if not part.few_labels:
-        return data, recipe
-    names = np.array([data.regions[label] if label != UNLABELLED else "" for label in data.labels])
-    chosen = labelled_subset(names, part.budget, part.seed)
-    if keep_unlabelled:
-        labels = np.full_like(data.labels, UNLABELLED)
+    labels = data.labels
+    if part.few_labels:
+        names = np.array([data.regions[label] if label != UNLABELLED else "" for label in labels])
+        chosen = labelled_subset(names, part.budget, part.seed)
+        labels = np.full_like(labels, UNLABELLED)
         labels[chosen] = data.labels[chosen]
-        return dataclasses.replace(data, labels=labels), recipe
-    few = dataclasses.replace(
-        data,
-        images=data.images[chosen],
-        labels=data.labels[chosen],
-        uris=[data.uris[index] for index in chosen],
-        studies=None if data.studies is None else data.studies[chosen],
-    )
-    return few, recipe.override(batch_size=min(recipe.batch_size, len(chosen)))
+    keeps = method in ("simclr", "byol") or (method == "supcon" and recipe.unlabelled == "negatives")
+    if keeps or (labels != UNLABELLED).all():
+        return (data if labels is data.labels else data.with_labels(labels)), recipe
+    few = data.with_labels(labels).take(np.flatnonzero(labels != UNLABELLED))
+    return few, recipe.override(batch_size=min(recipe.batch_size, len(few)))
 
 
 def _last_state(part: Part) -> State | None:
@@ -271,63 +358,3 @@ def _last_state(part: Part) -> State | None:
     with checkpoint.as_directory() as folder:
         state: State = torch.load(Path(folder) / STATE_FILE, map_location="cpu", weights_only=True)
     return state if state["part"] == part.url else None
-
-
-class Journal:
-    """metrics.jsonl of a run; written whole every time, so that it also lives in an object store."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._lines = read_journal(url)
-
-    def add(self, metrics: dict[str, float]) -> None:
-        """Append a step; steps after it, from before a crash, are taken back."""
-        self._lines = [line for line in self._lines if line["step"] < metrics["step"]]
-        self._lines.append(metrics)
-        storage.write_bytes(self._url, "".join(json.dumps(line) + "\n" for line in self._lines).encode())
-
-    def last(self, name: str) -> float:
-        """The newest value of a metric."""
-        return self._lines[-1][name]
-
-
-def read_journal(url: str) -> list[dict[str, float]]:
-    """The lines of a metrics.jsonl; none where there is no such file."""
-    if not storage.exists(url):
-        return []
-    return [json.loads(line) for line in storage.read_bytes(url).splitlines()]
-
-
-class _ProgressLines:
-    """Follows the journals of the networks in training and prints what is new to standard error."""
-
-    def __init__(self, runs: Sequence[Identified]) -> None:
-        self._journals = {
-            part.title(run.config.method): storage.join(part.url, "metrics.jsonl")
-            for run in runs
-            for part in run.unfinished()
-        }
-        self._seen: dict[str, float] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._print_news()
-
-    def _watch(self) -> None:
-        while not self._stop.wait(2 * LOG_EVERY_S):
-            self._print_news()
-
-    def _print_news(self) -> None:
-        for title, url in list(self._journals.items()):
-            for metrics in read_journal(url)[-1:]:
-                if metrics["step"] != self._seen.get(title):
-                    self._seen[title] = metrics["step"]
-                    print(progress_line(title, metrics), file=sys.stderr, flush=True)
-                if metrics["step"] == metrics["steps"]:
-                    del self._journals[title]

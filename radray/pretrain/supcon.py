@@ -62,4 +62,5 @@ class SupCon(Method):
 
     def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:  # noqa: D102
         first, second = (self.projection(self.backbone(view)).float() for view in views)
+        self.embeddings = (first.detach(), second.detach())
         return supervised_contrastive_loss(first, second, labels, self.temperature)

@@ -30,7 +30,9 @@ class Supervised(Method):
         self.smoothing = smoothing
 
     def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:  # noqa: D102
-        logits = self.classifier(self.backbone(views[0])).float()
+        features = self.backbone(views[0])
+        self.embeddings = (features.detach(),)
+        logits = self.classifier(features).float()
         total = functional.cross_entropy(
             logits, labels, ignore_index=UNLABELLED, reduction="sum", label_smoothing=self.smoothing
         )

@@ -52,7 +52,7 @@ def draw_views(config: ViewConfig, batch: int, gauges: int, seed: tuple[int, ...
         gauges: Gauges in the library.
         seed: Any number of non-negative integers; the same ones give the same draws.
     """
-    number = _mix(seed)
+    number = mix_seed(seed)
     generator = torch.Generator().manual_seed(number)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -91,7 +91,8 @@ def draw_views(config: ViewConfig, batch: int, gauges: int, seed: tuple[int, ...
     )
 
 
-def _mix(seed: tuple[int, ...]) -> int:
+def mix_seed(seed: tuple[int, ...]) -> int:
+    """One number below 2**62 from several non-negative ones."""
     number = 0x9E3779B97F4A7C15
     for part in seed:
         number = ((number ^ (part + 0x632BE59BD9B4E019)) * 0xD1342543DE82EF95 + 1) & 0x3FFFFFFFFFFFFFFF

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from radray.cleaning.annotations import find_annotations
 
 SCALES = (0.8, 1.0, 1.2)
 """Sizes every gauge is kept in."""
+_LEAST_CONTRAST = 0.6
+"""Between a marker of the archive and its ground, share of the range: lead is white on air, bone is greyer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +30,15 @@ class GaugeLibrary:
     """Float[gauge, size, size] in [0, 1]."""
     alpha: Tensor
     """Float[gauge, size, size] in [0, 1]."""
+
+    @classmethod
+    def of(cls, grey: NDArray[np.float32], alpha: NDArray[np.float32]) -> GaugeLibrary:
+        """From arrays, both Float32[gauge, size, size] in [0, 1]."""
+        return cls(grey=torch.from_numpy(grey), alpha=torch.from_numpy(alpha))
+
+    def join(self, other: GaugeLibrary) -> GaugeLibrary:
+        """Both libraries' gauges; their patches must be of one size."""
+        return GaugeLibrary(grey=torch.cat([self.grey, other.grey]), alpha=torch.cat([self.alpha, other.alpha]))
 
     def to(self, device: torch.device) -> GaugeLibrary:
         """The library on a device."""
@@ -40,8 +54,7 @@ def synthetic_gauges(side_px: int, count: int = 48, seed: int = 0) -> GaugeLibra
         seed: Draws them.
     """
     rng = np.random.default_rng(seed)
-    base = max(8, side_px // 7)
-    size = int(np.ceil(base * max(SCALES)))
+    base, size = _sizes(side_px)
     grey, alpha = [], []
     for number in range(count):
         drawn = _DRAWINGS[number % len(_DRAWINGS)](rng)
@@ -50,14 +63,63 @@ def synthetic_gauges(side_px: int, count: int = 48, seed: int = 0) -> GaugeLibra
         tone = float(rng.choice([rng.uniform(0.75, 1.0), rng.uniform(0.0, 0.15)], p=[0.85, 0.15]))
         for scale in SCALES:
             side = max(4, int(base * scale))
-            patch = np.zeros((size, size), np.float32)
-            start = (size - side) // 2
-            patch[start : start + side, start : start + side] = cv2.resize(
-                drawn, (side, side), interpolation=cv2.INTER_AREA
-            )
-            alpha.append(patch)
+            alpha.append(_centred(cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA), size))
             grey.append(np.full((size, size), tone, np.float32))
-    return GaugeLibrary(grey=torch.from_numpy(np.stack(grey)), alpha=torch.from_numpy(np.stack(alpha)))
+    return GaugeLibrary.of(np.stack(grey), np.stack(alpha))
+
+
+def _sizes(side_px: int) -> tuple[int, int]:
+    """Side of a gauge, and of the patch that holds it at its largest."""
+    base = max(8, side_px // 7)
+    return base, int(np.ceil(base * max(SCALES)))
+
+
+def _centred(drawn: np.ndarray, size: int) -> np.ndarray:
+    patch = np.zeros((size, size), np.float32)
+    top, left = (size - drawn.shape[0]) // 2, (size - drawn.shape[1]) // 2
+    patch[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
+    return patch
+
+
+def harvest_gauges(images: NDArray[np.uint8], most: int = 48) -> dict[str, NDArray[np.float32]]:
+    """Cut the side markers out of an archive's own images.
+
+    A marker is one or two characters apart from everything else (`radray.cleaning.annotations`); longer writing was
+    painted over when the images were cleaned, so no name can be among them.
+
+    Args:
+        images: UInt8[n, side, side], cleaned.
+        most: Different markers; each is kept in every one of `SCALES`.
+
+    Returns:
+        `grey` and `alpha` of `GaugeLibrary.of`, for patches of the same size as `synthetic_gauges`'.
+    """
+    size = _sizes(images.shape[-1])[1]
+    cut = [patch for image in images for patch in _markers(image)]
+    if len(cut) > most:
+        cut = [cut[place] for place in np.linspace(0, len(cut) - 1, most).astype(int)]
+    grey, alpha = [], []
+    for tone, strokes in cut:
+        for scale in SCALES:
+            rows, columns = (max(2, min(size, round(length * scale))) for length in strokes.shape)
+            alpha.append(_centred(cv2.resize(strokes, (columns, rows), interpolation=cv2.INTER_LINEAR), size))
+            grey.append(np.full((size, size), tone, np.float32))
+    nothing = np.empty((0, size, size), np.float32)
+    return {"grey": np.stack(grey) if grey else nothing, "alpha": np.stack(alpha) if alpha else nothing}
+
+
+def _markers(image: NDArray[np.uint8]) -> list[tuple[float, NDArray[np.float32]]]:
+    """Grey value and opacity, Float32[rows, columns] in [0, 1], of every marker of an image."""
+    levels = image.astype(np.float32) / np.float32(255)
+    found = []
+    for box in find_annotations(levels).markers:
+        around = np.s_[max(0, box.top - 2) : box.bottom + 2, max(0, box.left - 2) : box.right + 2]
+        patch = levels[around]
+        edge = np.concatenate([patch[0], patch[-1], patch[:, 0], patch[:, -1]])
+        ground, tone = float(np.median(edge)), float(patch.max())
+        if tone - ground >= _LEAST_CONTRAST:
+            found.append((tone, np.clip((patch - ground) / (tone - ground), 0, 1).astype(np.float32)))
+    return found
 
 
 def _ball(rng: np.random.Generator) -> np.ndarray:

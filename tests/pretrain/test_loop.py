@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from radray.errors import ConfigError
-from radray.pretrain.loop import DivergedError, State, TrainingSet, build_method, learning_rate, total_steps, train
+from radray.pretrain.loop import DivergedError, State, build_method, total_steps, train
+from radray.pretrain.optimiser import learning_rate
 from radray.pretrain.recipes import Recipe, cpu_demo
 from radray.pretrain.run import load_run, save_run
+from radray.pretrain.samples import TrainingSet
 from radray.pretrain.stage import Part, restrict
 
 RECIPE = dataclasses.replace(cpu_demo(), side_px=32, batch_size=16, checkpoint_every_s=0.0, learning_rate=1e-3)
@@ -87,21 +89,26 @@ def test_a_loss_that_is_no_number_names_the_images(data: TrainingSet) -> None:
     method = build_method("simclr", RECIPE, 2, seed=0)
     with torch.no_grad():
         next(method.projection.parameters()).fill_(float("nan"))
-    with pytest.raises(DivergedError, match=r"loss is nan at step 0; images: \['/"):
+    with pytest.raises(DivergedError, match=r"loss is nan at step 0; set .*images: \['/"):
         train(method, data, RECIPE, seed=0, steps=1, device=torch.device("cpu"), title="simclr")
 
 
 def test_few_labels_take_the_other_labels_away(data: TrainingSet) -> None:
     part = Part(url="/x", budget="3", seed=1)
-    few, recipe = restrict(data, RECIPE, part, keep_unlabelled=False)
+    few, recipe = restrict(data, RECIPE, part, "supervised")
+    assert isinstance(few, TrainingSet)
     assert len(few.images) == 6 and np.bincount(few.labels).tolist() == [3, 3] and recipe.batch_size == 6
-    kept, recipe = restrict(data, RECIPE, part, keep_unlabelled=True)
-    assert len(kept.images) == 64 and (kept.labels >= 0).sum() == 6 and recipe.batch_size == 16
+    kept, recipe = restrict(data, RECIPE, part, "supcon")
+    assert (
+        isinstance(kept, TrainingSet) and len(kept) == 64 and (kept.labels >= 0).sum() == 6 and recipe.batch_size == 16
+    )
     assert {data.uris[i] for i in np.flatnonzero(kept.labels >= 0)} == set(few.uris)
+    left_out, recipe = restrict(data, dataclasses.replace(RECIPE, unlabelled="left_out"), part, "supcon")
+    assert isinstance(left_out, TrainingSet) and left_out.uris == few.uris and recipe.batch_size == 6
 
 
 def test_schedule_and_steps() -> None:
-    rates = [learning_rate(step, 100, RECIPE) for step in range(100)]
+    rates = [learning_rate(step * 16, 1600, 16, RECIPE) for step in range(100)]
     assert rates[9] == pytest.approx(RECIPE.learning_rate) and rates[0] < rates[5] < rates[9]
     assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False)) and rates[-1] < 0.01 * max(rates)
     assert total_steps(dataclasses.replace(RECIPE, epochs=2), 33, "simclr", False) == 5

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
 
 from radray.pretrain.backbone import Backbone
+from radray.pretrain.batch_norm import SyncedBatchNorm, synchronise_batch_norm
 from radray.pretrain.byol import BYOL
 from radray.pretrain.method import UNLABELLED, Method
 from radray.pretrain.simclr import SimCLR
@@ -126,33 +127,98 @@ def batch(views: int) -> list[Tensor]:
     return [torch.rand(8, 1, 4, 4, generator=generator) for _ in range(views)]
 
 
+def build_whole(name: str) -> Method:
+    """As it is trained: a real backbone, batch normalisation everywhere."""
+    torch.manual_seed(3)
+    backbone = Backbone("resnet10", 16)
+    builders = {"simclr": SimCLR, "byol": BYOL, "supcon": SupCon, "supervised": lambda net: Supervised(net, 3)}
+    return builders[name](backbone)
+
+
+def whole_batch(views: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(9)
+    return [torch.rand(8, 1, 16, 16, generator=generator) for _ in range(views)]
+
+
+NAMES = ("simclr", "byol", "supcon", "supervised")
+Found = dict[str, tuple[Tensor, dict[str, Tensor]]]
+
+
+def gradients(method: Method) -> dict[str, Tensor]:
+    return {name: value.grad for name, value in method.named_parameters() if value.grad is not None}
+
+
+def buffers(method: Method) -> dict[str, Tensor]:
+    # Lightly's loss keeps a pointer into a memory bank of size 0, never set.
+    return {name: value.clone() for name, value in method.named_buffers() if not name.startswith("criterion.")}
+
+
 def _rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    found = {}
-    for name in ("simclr", "byol", "supcon", "supervised"):
-        method = build(name)
-        network = nn.parallel.DistributedDataParallel(method, find_unused_parameters=True)
-        views = [view[rank * 4 : rank * 4 + 4] for view in batch(method.views)]
-        loss = network(views, LABELS[rank * 4 : rank * 4 + 4], 0.0)
-        loss.backward()
-        torch.distributed.all_reduce(loss.detach_())
-        gradient = method.backbone.layer.weight.grad  # type: ignore[union-attr]
-        found[name] = (loss / 2, gradient)
+    found: Found = {}
+    whole: dict[str, Any] = {}
+    for name in NAMES:
+        for builder, images in ((build, batch), (build_whole, whole_batch)):
+            method = builder(name)
+            synced = synchronise_batch_norm(method, torch.device("cpu")) if builder is build_whole else method
+            network = nn.parallel.DistributedDataParallel(synced, find_unused_parameters=True)
+            views = [view[rank * 4 : rank * 4 + 4] for view in images(method.views)]
+            loss = network(views, LABELS[rank * 4 : rank * 4 + 4], 0.0)
+            loss.backward()
+            torch.distributed.all_reduce(loss.detach_())
+            if builder is build:
+                found[name] = (loss / 2, gradients(method))
+            else:
+                whole[name] = (loss / 2, gradients(method), buffers(method))
     if rank == 0:
-        torch.save(found, f"{folder}/found.pt")
+        torch.save((found, whole), f"{folder}/found.pt")
     torch.distributed.destroy_process_group()
 
 
-def test_two_ranks_equal_the_joined_batch(tmp_path: Path) -> None:
-    multiprocessing.spawn(_rank, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
-    found = torch.load(tmp_path / "found.pt")
-    for name, (loss, gradient) in found.items():
-        method = build(name)
-        joined = method(batch(method.views), LABELS, 0.0)
-        joined.backward()
-        assert torch.allclose(loss, joined.detach(), atol=1e-5), name
-        assert torch.allclose(gradient, method.backbone.layer.weight.grad, atol=1e-5), name  # type: ignore[union-attr, arg-type]
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("ranks")
+    multiprocessing.spawn(_rank, args=(str(folder),), nprocs=2)  # type: ignore[no-untyped-call]
+    return torch.load(folder / "found.pt")  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_ranks_equal_the_joined_batch(name: str, two_ranks: tuple[Found, dict[str, Any]]) -> None:
+    loss, found = two_ranks[0][name]
+    method = build(name)
+    joined = method(batch(method.views), LABELS, 0.0)
+    joined.backward()
+    assert torch.allclose(loss, joined.detach(), atol=1e-5)
+    expected = gradients(method)
+    assert found.keys() == expected.keys() and len(found) > 2
+    assert all(torch.allclose(found[part], expected[part], atol=1e-5) for part in expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_ranks_equal_the_joined_batch_with_batch_normalisation(
+    name: str, two_ranks: tuple[Found, dict[str, Any]]
+) -> None:
+    loss, found, moved = two_ranks[1][name]
+    method = build_whole(name)
+    joined = method(whole_batch(method.views), LABELS, 0.0)
+    joined.backward()
+    assert torch.allclose(loss, joined.detach(), atol=1e-5)
+    expected = gradients(method)
+    assert found.keys() == expected.keys()
+    for part, value in expected.items():
+        assert torch.allclose(found[part], value, atol=1e-5, rtol=1e-3), part
+    for part, value in buffers(method).items():
+        assert torch.allclose(moved[part].double(), value.double(), atol=1e-5), part
+
+
+def test_normalisation_over_one_rank_is_the_usual_one() -> None:
+    features = torch.rand(6, 3, 5, 5)
+    usual = nn.Sequential(nn.BatchNorm2d(3))
+    synced = synchronise_batch_norm(copy.deepcopy(usual), torch.device("cpu"))
+    assert isinstance(synced[0], SyncedBatchNorm)  # type: ignore[index]
+    assert torch.equal(usual(features), synced(features))
+    assert usual.state_dict().keys() == synced.state_dict().keys()
 
 
 def test_label_smoothing_shares_weight_and_ignores_images_without_label() -> None:

@@ -6,77 +6,21 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import pyarrow as pa
 import pyarrow.csv as csv
 import pytest
 import torch
 
 from radray import storage
-from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle
 from radray.errors import ConfigError
-from radray.images.reading import save_cleaning
-from radray.images.split import assign_splits
 from radray.pretrain.backbone import Backbone
 from radray.pretrain.run import load_run, save_run
 from radray.probe.config import ProbeConfig
 from radray.probe.logistic import fit_heads
 from radray.probe.stage import run_probe
 from radray.regions import load_regions
-from radray.tables import IMAGES_SCHEMA, row_id
-
-SIDE = 32
-REGIONS = ("knee", "hand", "skull", "ribs")
-
-
-def draw(region: str, rng: np.random.Generator) -> np.ndarray:
-    """A bar, a fan, a ring or stripes, jittered."""
-    image = np.zeros((SIDE, SIDE), np.uint8)
-    x, y = (int(value) for value in rng.integers(12, 20, 2))
-    if region == "knee":
-        cv2.line(image, (x, 2), (y, 29), 200, 6)
-    elif region == "hand":
-        for end in range(2, 31, 6):
-            cv2.line(image, (x, 29), (end, 3), 200, 1)
-    elif region == "skull":
-        cv2.circle(image, (x, y), int(rng.integers(7, 11)), 200, 2)
-    else:
-        for row in range(3, 30, 5):
-            cv2.line(image, (2, row), (29, row + x - 16), 200, 1)
-    return np.clip(image + rng.normal(20, 8, image.shape), 0, 255).astype(np.uint8)
-
-
-def write_images(url: str, *, patients: int = 60, wrong: int = 0) -> pa.Table:
-    """An images table with two images a patient; returns uri and true region."""
-    rng = np.random.default_rng(0)
-    rows: list[dict[str, Any]] = []
-    for number in range(2 * patients):
-        region = REGIONS[number // 2 % len(REGIONS)]
-        label = REGIONS[(REGIONS.index(region) + 1) % 4] if number < wrong else region
-        uri = f"/archive/{number:04d}.dcm"
-        rows.append(
-            {
-                **dict.fromkeys(IMAGES_SCHEMA.names),
-                "uri": uri,
-                "row_id": row_id(uri),
-                "label": None if number % 20 == 19 else label,
-                "patient": f"p{number // 2}",
-                "status": "ok",
-                "image": draw(region, rng).tobytes(),
-                "side_px": SIDE,
-                "flags": [],
-            }
-        )
-    splits = assign_splits([row["patient"] for row in rows], [row["label"] for row in rows])
-    table = pa.Table.from_pylist(
-        [{**row, "split": split} for row, split in zip(rows, splits, strict=True)], schema=IMAGES_SCHEMA
-    )
-    storage.write_table(storage.join(url, "part-0.parquet"), table)
-    save_cleaning(url, CleaningConfig(side_px=SIDE, working_px=64))
-    truth = [REGIONS[number // 2 % len(REGIONS)] for number in range(2 * patients)]
-    return pa.table({"uri": table["uri"], "region": truth})
+from tests.probe.drawn_images import REGIONS, SIDE, draw, write_images
 
 
 def write_run(url: str, method: str, *, seed: int, budget: str = "none", side_px: int = SIDE) -> None:

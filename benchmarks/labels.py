@@ -1,0 +1,121 @@
+"""Few labels on real radiographs: each method against the supervised baseline with the same labels.
+
+Takes a folder with archive/ (DICOM) and labels.csv (path, region, source, split), indexes and cleans it by the jobs'
+own stages, trains every method without Ray's cluster doing anything else, and measures on the truth of the test split.
+With --source only the images of one source are used: what is learned then cannot be the source.
+
+python benchmarks/labels.py --real FOLDER --output FOLDER [--source fracatlas]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv as arrow_csv
+from common import print_results, result
+
+from radray import storage
+from radray.cleaning.config import CleaningConfig
+from radray.images.clean_stage import run_clean
+from radray.images.config import CleanConfig
+from radray.index.config import IndexConfig
+from radray.index.stage import run_index
+from radray.pretrain.config import MethodName, PretrainConfig
+from radray.pretrain.stage import run_all
+from radray.probe.config import ProbeConfig
+from radray.probe.stage import run_probe
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+REGIONS = str(CHECKOUT / "examples" / "regions15.json")
+BUDGETS = ("1%", "5%", "10%")
+METHODS: tuple[MethodName, ...] = ("simclr", "byol", "supcon", "supervised")
+
+
+def write_tables(real: Path, output: Path, source: str | None) -> tuple[Path, Path]:
+    """A listing of the objects wanted, and their split and truth by URL."""
+    with (real / "labels.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if source in (None, row["source"])]
+    listing, truth = output / "listing.csv", output / "truth.csv"
+    output.mkdir(parents=True, exist_ok=True)
+    for place, columns in ((listing, ("uri",)), (truth, ("uri", "split", "region"))):
+        with place.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows({**row, "uri": str(real / row["path"])} for row in rows)
+    return listing, truth
+
+
+def prepare(real: Path, output: Path, source: str | None) -> tuple[str, str]:
+    """Index and clean; URLs of the images table and of the truth."""
+    listing, truth = write_tables(real, output, source)
+    index, images = str(output / "index"), str(output / "images")
+    run_index(IndexConfig(archive=str(listing), output=index, patient_key="none", regions=REGIONS))
+    split = f"table:{truth}"
+    run_clean(CleanConfig(index=index, output=images, cleaning=CleaningConfig(side_px=128), split=split))
+    return images, str(truth)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--real", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--source")
+    parser.add_argument("--recipe", default="cpu_demo")
+    parser.add_argument("--epochs", type=float, nargs=3, default=(20, 15, 8), help="SimCLR, BYOL, SupCon")
+    parser.add_argument("--supervised-steps", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    images, truth = prepare(given.real.resolve(), given.output.resolve(), given.source)
+    epochs = dict(zip(METHODS, (*given.epochs, 10), strict=True))
+
+    def settings(method: MethodName) -> PretrainConfig:
+        return PretrainConfig(
+            images=images,
+            output=str(given.output.resolve() / "runs" / method),
+            method=method,
+            recipe=given.recipe,
+            epochs=epochs[method],
+            budgets=BUDGETS if method in ("supcon", "supervised") else (),
+            budget_seeds=given.seeds,
+            budget_steps=given.supervised_steps,
+            threads=int(os.environ.get("OMP_NUM_THREADS", "1")),
+        )
+
+    run_all([settings(method) for method in METHODS])
+    probe = str(given.output.resolve() / "probe")
+    run_probe(
+        ProbeConfig(
+            images=images,
+            runs=tuple(settings(method).output for method in METHODS),
+            output=probe,
+            regions=REGIONS,
+            truth=truth,
+            budgets=(*BUDGETS, "all"),
+            seeds=given.seeds,
+        )
+    )
+    rows = arrow_csv.read_csv(storage.locate(storage.join(probe, "accuracy.csv")).path).to_pylist()
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row["against"] == "truth":
+            found.setdefault((row["method"], row["budget"]), []).append(row["accuracy"])
+    print(f"{'accuracy on truth, test split':<30}" + "".join(f"{budget:>18}" for budget in (*BUDGETS, "all")))
+    for method in (*METHODS, "ensemble"):
+        cells = [found[method, budget] for budget in (*BUDGETS, "all")]
+        print(f"{method:<30}" + "".join(f"{np.mean(cell):>10.3f} ± {np.std(cell):.3f}" for cell in cells))
+    results = {}
+    for method in METHODS[:3]:
+        for budget in BUDGETS:
+            value, baseline = (float(np.mean(found[name, budget])) for name in (method, "supervised"))
+            results[f"{given.source or 'all'}, {method}, {budget}"] = result(
+                round(value, 4), round(baseline, 4), round(baseline, 4)
+            )
+    print_results("labels", ("torch", "ray", "lightly"), results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Weights to start from: a run of radray's, or a file of torchvision's names."""
+
+from __future__ import annotations
+
+import pickle
+from io import BytesIO
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from radray import storage
+from radray.errors import ConfigError
+from radray.pretrain.backbone import Backbone
+
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+_PREFIXES = ("module.", "backbone.", "network.")
+_CLASSIFIERS = ("fc.", "heads.", "classifier.2.", "classifier.weight", "classifier.bias")
+
+
+def load_weights(backbone: Backbone, url: str) -> None:
+    """Replace a fresh backbone's weights by those of a file, in place.
+
+    Args:
+        backbone: Any; its classifier is gone, so a file's classifier is left out.
+        url: A `.safetensors` file (a run's backbone.safetensors, for example), or a torch file of a state dict with
+            torchvision's names. Weights for colour images are summed over the channels, as for grey in all three.
+
+    Raises:
+        ConfigError: The file is unreadable, holds code rather than weights, or is of another network.
+    """
+    found = _read(url)
+    for prefix in _PREFIXES:
+        if found and all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): value for name, value in found.items()}
+    found = {name: value for name, value in found.items() if not name.startswith(_CLASSIFIERS)}
+    wanted = backbone.network.state_dict()
+    for name, value in found.items():
+        have = wanted.get(name)
+        if have is not None and value.ndim == 4 and value.shape[1] == 3 and have.shape[1] == 1:
+            found[name] = value.sum(dim=1, keepdim=True)
+    different = sorted(
+        {name for name in wanted if name not in found or found[name].shape != wanted[name].shape}
+        | {name for name in found if name not in wanted}
+    )
+    if different:
+        raise ConfigError(
+            f"--weights {url} is not of {backbone.name} at {backbone.side_px} px: {len(different)} of its "
+            f"tensors differ, the first is {different[0]}"
+        )
+    backbone.network.load_state_dict(found)
+
+
+def _read(url: str) -> dict[str, Tensor]:
+    body = storage.read_bytes(url)
+    try:
+        if url.endswith(".safetensors"):
+            return dict(load_safetensors(body))
+        loaded: Any = torch.load(BytesIO(body), map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ConfigError(f"--weights {url} cannot be read as weights: {str(error).splitlines()[0]}") from error
+    for name in _WRAPPERS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
+            loaded = loaded[name]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise ConfigError(f"--weights {url} holds no state dict of tensors; save the network's state_dict()")
+    return loaded
