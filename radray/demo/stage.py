@@ -85,6 +85,7 @@ def run_demo(config: DemoConfig) -> dict[str, Any]:
         output=config.output,
         index=at.index,
         images=at.images,
+        runs=tuple(at.run(method) for method in METHODS),
         probe=at.probe,
         predictions=at.scored,
         findings=at.findings,

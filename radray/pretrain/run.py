@@ -12,6 +12,7 @@ budgets/<budget>-seed<k>/   the same layout, trained with fewer labels (supervis
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +120,15 @@ def load_run(url: str) -> Run:
         digest=document["digest"],
         document=document,
     )
+
+
+def find_run_folders(urls: Iterable[str]) -> list[str]:
+    """URLs of run folders among `urls` and directly below them, in order; an URL that holds none comes as it is."""
+    places: list[str] = []
+    for url in urls:
+        inside = [place for place in storage.list_files(url) if storage.exists(storage.join(place, "run.json"))]
+        places += [url] if storage.exists(storage.join(url, "run.json")) or not inside else inside
+    return places
 
 
 def budget_runs(url: str) -> list[str]:

@@ -18,7 +18,7 @@ from radray.ensemble import Bundle, Predictions
 from radray.errors import ConfigError, Status
 from radray.images.reading import load_cleaning
 from radray.images.split import TEST
-from radray.pretrain.run import Run, load_run
+from radray.pretrain.run import Run, find_run_folders, load_run
 from radray.probe import figures
 from radray.probe.assembly import build_bundle, describe, predict_features
 from radray.probe.budgets import find_budget_runs, fit_budgets
@@ -72,13 +72,9 @@ def find_runs(config: ProbeConfig) -> dict[str, Run]:
     Raises:
         ConfigError: No run there, two of one method, or of another image size than the images table's cleaning.
     """
-    places: list[str] = []
-    for url in config.runs:
-        inside = [place for place in storage.list_files(url) if storage.exists(storage.join(place, "run.json"))]
-        places += [url] if storage.exists(storage.join(url, "run.json")) or not inside else inside
     side_px = load_cleaning(config.images).side_px
     found: dict[str, Run] = {}
-    for place in places:
+    for place in find_run_folders(config.runs):
         run = load_run(place)
         if run.method in found or run.method == "ensemble":
             raise ConfigError(

@@ -20,6 +20,8 @@ class ReportConfig:
     """URL of the index: what the archive holds and what was set aside."""
     images: str | None = None
     """URL of the images table: cleaned examples, and the pictures of all sections."""
+    runs: tuple[str, ...] = ()
+    """URLs of run folders (jobs/pretrain.py), or of folders that hold run folders: how the training went."""
     probe: str | None = None
     """URL of the probe's output: accuracy, confusion, calibration."""
     predictions: str | None = None
@@ -46,8 +48,9 @@ class ReportConfig:
                 "map_images": (0, 5000),
             },
         )
-        if all(getattr(self, stage) is None for stage in STAGES):
-            raise ConfigError(f"nothing to report; give one or more of {', '.join('--' + stage for stage in STAGES)}")
+        if all(getattr(self, stage) is None for stage in STAGES) and not self.runs:
+            names = ", ".join(f"--{stage}" for stage in (*STAGES, "runs"))
+            raise ConfigError(f"nothing to report; give one or more of {names}")
 
     def check(self) -> None:
         """Look at the URLs before any work.
@@ -58,4 +61,6 @@ class ReportConfig:
         for stage in STAGES:
             if (url := getattr(self, stage)) is not None:
                 storage.check_input(url, f"--{stage}")
+        for url in self.runs:
+            storage.check_input(url, "--runs")
         storage.check_output(self.output, "--output")

@@ -12,10 +12,22 @@ import pyarrow.csv as arrow_csv
 
 from radray import storage
 from radray.errors import Status
+from radray.pretrain.journal import read_journal
+from radray.pretrain.run import find_run_folders
 from radray.report.config import STAGES, ReportConfig
 from radray.score.versions import latest_predictions
 
 ENSEMBLE = "ensemble"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStory:
+    """A run of jobs/pretrain.py, without its weights."""
+
+    document: dict[str, Any]
+    """run.json."""
+    journal: list[dict[str, float]]
+    """metrics.jsonl."""
 
 
 @dataclass(kw_only=True)
@@ -26,6 +38,8 @@ class Sources:
     """status and reason of every object."""
     images: pa.Table | None = None
     """uri, row_id, label, status, reason, split of every radiograph."""
+    runs: dict[str, RunStory] = field(default_factory=dict)
+    """Method → its run."""
     accuracy: pa.Table | None = None
     """accuracy.csv of the probe."""
     per_region: pa.Table | None = None
@@ -77,6 +91,13 @@ def load_sources(config: ReportConfig) -> Sources:
     if config.images:
         columns = ["uri", "row_id", "label", "status", "reason", "split"]
         sources.images = _table(sources, "images", config.images, columns)
+    for place in find_run_folders(config.runs):
+        if not storage.exists(storage.join(place, "run.json")):
+            continue
+        document = storage.read_json(storage.join(place, "run.json"))
+        sources.runs[document["method"]] = RunStory(document=document, journal=read_journal(place))
+    if not sources.runs:
+        sources.left_out.append("no finished run was given with --runs: the training is left out")
     if config.probe:
         _load_probe(sources, config.probe)
     if config.predictions:

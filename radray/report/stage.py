@@ -12,6 +12,7 @@ from radray.report.headline import headline, key_numbers
 from radray.report.page import Section, render_page, write_section
 from radray.report.queue_section import queue_section
 from radray.report.sources import load_sources
+from radray.report.training_section import training_section
 from radray.report.trust_section import trust_section
 
 PAGE_FILE = "report.html"
@@ -28,6 +29,7 @@ def run_report(config: ReportConfig) -> dict[str, Any]:
         section
         for section in (
             archive_section(sources, config),
+            training_section(sources, config),
             accuracy_section(sources),
             trust_section(sources),
             queue_section(sources, config),

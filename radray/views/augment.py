@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -139,24 +140,36 @@ def render_views(images: Tensor, draws: ViewDraws, library: GaugeLibrary, side_p
     Returns:
         Float32[batch, 1, side_px, side_px] in [0, 1].
     """
+    for _, view in view_steps(images, draws, library, side_px):
+        last = view
+    return last
+
+
+def view_steps(images: Tensor, draws: ViewDraws, library: GaugeLibrary, side_px: int) -> Iterator[tuple[str, Tensor]]:
+    """What `render_views` does, step by step: the name of each step and Float32[batch, 1, height, width] after it."""
     device = images.device
     grey = images.float().div_(255)
     grey = paste_gauges(
         grey, library, draws.gauge.to(device), draws.gauge_place.to(device), draws.gauge_opacity.to(device)
     )
+    yield "gauges", grey[:, None]
     grid = functional.affine_grid(draws.theta.to(device), [len(images), 1, side_px, side_px], align_corners=False)
     view = functional.grid_sample(grey[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    yield "geometry, crop", view
     tone = draws.tone.to(device)[:, :, None, None, None]
     brightness, contrast, gamma, detail, equalisation, deviation = tone.unbind(1)
     view = view + detail * (view - _blur(view))
     view = view + equalisation * (view - _coarse(view))
+    yield "sharpness, latitude", view
     noise = torch.Generator(device).manual_seed(draws.noise_seed)
     view = view + deviation * torch.randn(view.shape, generator=noise, device=device)
-    view = view.clamp_(0, 1).pow(gamma)
+    view = view.clamp(0, 1).pow(gamma)
+    yield "noise, tone curve", view
     mean = view.mean(dim=(2, 3), keepdim=True)
     view = (((view - mean) * contrast + mean) * brightness).clamp_(0, 1)
     view = torch.where(draws.inverted.to(device)[:, None, None, None], 1 - view, view)
-    return _frame(_hole(view, draws.hole.to(device)), draws.frame.to(device))
+    yield "brightness, contrast", view
+    yield "cut-out, frame", _frame(_hole(view, draws.hole.to(device)), draws.frame.to(device))
 
 
 def _blur(view: Tensor) -> Tensor:

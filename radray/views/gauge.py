@@ -113,8 +113,7 @@ def _markers(image: NDArray[np.uint8]) -> list[tuple[float, NDArray[np.float32]]
     levels = image.astype(np.float32) / np.float32(255)
     found = []
     for box in find_annotations(levels).markers:
-        around = np.s_[max(0, box.top - 2) : box.bottom + 2, max(0, box.left - 2) : box.right + 2]
-        patch = levels[around]
+        patch = levels[max(0, box.top - 2) : box.bottom + 2, max(0, box.left - 2) : box.right + 2]
         edge = np.concatenate([patch[0], patch[-1], patch[:, 0], patch[:, -1]])
         ground, tone = float(np.median(edge)), float(patch.max())
         if tone - ground >= _LEAST_CONTRAST:

@@ -26,7 +26,8 @@ EPOCHS = 150
 def command(folder: Path, output: str, *more: str) -> list[str]:
     options = {
         "images": folder / "images", "output": folder / output, "method": "simclr", "recipe": "cpu_demo",
-        "side-px": SIDE, "batch-size": 32, "epochs": EPOCHS, "monitor-epochs": 50, "threads": 1, "checkpoint-every-s": 1,
+        "side-px": SIDE, "batch-size": 32, "epochs": EPOCHS, "monitor-epochs": 50, "threads": 1,
+        "checkpoint-every-s": 1,
     }  # fmt: skip
     given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     return [sys.executable, str(CHECKOUT / "jobs" / "pretrain.py"), *given, *more]

@@ -1,5 +1,7 @@
+import dataclasses
 import re
 
+import cv2
 import numpy as np
 import pytest
 
@@ -7,6 +9,10 @@ from radray import storage
 from radray.audit.config import AuditConfig
 from radray.audit.stage import run_audit
 from radray.errors import ConfigError
+from radray.pretrain.backbone import Backbone
+from radray.pretrain.journal import Journal
+from radray.pretrain.recipes import cpu_demo
+from radray.pretrain.run import save_run
 from radray.report.config import ReportConfig
 from radray.report.stage import run_report
 from radray.report.trust_figures import reliability_bins, risk_coverage
@@ -14,6 +20,19 @@ from tests.audit.small_archive import write_small_archive
 from tests.report.small_probe import add_probe_tables
 
 HOSTILE = "<script>alert(1)</script>"
+
+
+def write_run(url):
+    """A folder with one run as jobs/pretrain.py leaves it: two logged steps."""
+    place = storage.join(url, "simclr")
+    recipe = dataclasses.asdict(cpu_demo())
+    document = {"method": "simclr", "seed": 0, "regions": [], "budget": "none", "recipe": recipe, "samples": 900}
+    document |= {"labelled": 850, "steps": 60, "loss": 2.5, "knn_accuracy": 0.625}
+    save_run(place, Backbone("resnet10", 64), None, document)
+    journal = Journal(place)
+    for position, loss in ((640, 3.5), (3840, 2.5)):
+        journal.add({"step": position // 64, "position": position, "epoch": position / 900, "loss": loss})
+    return url
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +51,7 @@ def report(archive, tmp_path_factory):
     config = ReportConfig(
         output=str(tmp_path_factory.mktemp("report")),
         images=tables.images,
+        runs=(write_run(str(tmp_path_factory.mktemp("runs"))),),
         probe=tables.probe,
         predictions=tables.predictions,
         findings=findings,
@@ -54,7 +74,7 @@ def test_the_page_loads_nothing_and_escapes_every_text(report):
 
 def test_all_sections_stand_and_the_page_says_what_it_is_not(report):
     _, summary, page = report
-    assert len(summary["sections"]) == 4
+    assert len(summary["sections"]) == 5
     assert "Not a medical device" in page
     assert "95.0 %" in page
     assert any("--index" in line for line in summary["left_out"])
@@ -66,7 +86,7 @@ def test_every_figure_has_its_numbers_beside_it(report):
     figures = {file.rsplit("/", 1)[-1][:-4] for file in storage.list_files(storage.join(config.output, "figures"))}
     tables = {file.rsplit("/", 1)[-1][:-4] for file in storage.list_files(storage.join(config.output, "tables"))}
     assert {"label_budgets", "confusion", "by_region", "reliability", "risk_coverage", "suspects", "map"} <= figures
-    assert figures - tables == {"cleaned"}
+    assert figures - tables == {"cleaned", "views"}  # pictures
 
 
 @pytest.mark.parametrize("stage", ["images", "probe", "predictions", "findings"])
@@ -94,3 +114,14 @@ def test_risk_falls_with_coverage_where_confidence_is_right():
     bins = reliability_bins(confidence, right)
     assert sum(row["images"] for row in bins) == 400
     assert max(abs(row["confidence"] - row["accuracy"]) for row in bins) < 0.2
+
+
+def test_the_training_tells_its_runs_and_shows_the_views(report):
+    config, summary, page = report
+    assert "Training" in summary["sections"] and "resnet10, 64 px" in page and "62.5%" in page
+    rows = storage.read_bytes(storage.join(config.output, "tables", "training.csv")).decode().splitlines()
+    assert rows[0].startswith("method,epoch,loss") and len(rows) == 3
+    picture = cv2.imdecode(
+        np.frombuffer(storage.read_bytes(storage.join(config.output, "figures", "views.png")), np.uint8), 0
+    )
+    assert picture.shape[1] > 1000 and picture.std() > 20
