@@ -6,11 +6,33 @@ Otherwise a contrastive method may tell which images came on the same rank by th
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from lightly.utils import dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum over all ranks; every rank's result depends on every rank's input, so gradients are summed too."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+def _sum_over_ranks(values: Tensor) -> Tensor:
+    total: Tensor = _SumOverRanks.apply(values)
+    return total
 
 
 class SyncedBatchNorm(_BatchNorm):
@@ -27,9 +49,9 @@ class SyncedBatchNorm(_BatchNorm):
         others = [axis for axis in range(values.ndim) if axis != 1]
         shape = [1, -1] + [1] * (values.ndim - 2)
         count = values.numel() // values.shape[1] * dist.world_size()
-        mean = all_reduce(values.sum(others)) / count  # type: ignore[no-untyped-call]
+        mean = _sum_over_ranks(values.sum(others)) / count
         centred = values - mean.view(shape)
-        variance = all_reduce(centred.square().sum(others)) / count  # type: ignore[no-untyped-call]
+        variance = _sum_over_ranks(centred.square().sum(others)) / count
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             with torch.no_grad():
                 self.num_batches_tracked += 1

@@ -137,7 +137,7 @@ def train(
     wanted = Slice(
         seed=seed,
         position=position,
-        end=end,
+        end=position + math.ceil((end - position) / batch) * batch,  # the last step has all its parts
         batch=part,
         rank=rank,
         world=world,

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from radray.errors import ConfigError
+from radray.pretrain import loop
 from radray.pretrain.loop import DivergedError, State, build_method, total_steps, train
 from radray.pretrain.optimiser import learning_rate
 from radray.pretrain.recipes import Recipe, cpu_demo
 from radray.pretrain.run import load_run, save_run
-from radray.pretrain.samples import TrainingSet
+from radray.pretrain.samples import Batch, Slice, TrainingSet
 from radray.pretrain.stage import Part, restrict
 
 RECIPE = dataclasses.replace(cpu_demo(), side_px=32, batch_size=16, checkpoint_every_s=0.0, learning_rate=1e-3)
+
+
+# Adam turns the rounding of a tiny gradient into a whole step.
+LINEAR: dict[str, Any] = {"optimiser": "lars", "learning_rate": 0.2, "weight_decay": 1e-4, "clip_norm": 1e9}
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +119,80 @@ def test_schedule_and_steps() -> None:
     assert rates[9] == pytest.approx(RECIPE.learning_rate) and rates[0] < rates[5] < rates[9]
     assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False)) and rates[-1] < 0.01 * max(rates)
     assert total_steps(dataclasses.replace(RECIPE, epochs=2), 33, "simclr", False) == 5
+
+
+Weights = dict[str, torch.Tensor]
+
+
+def assert_moved_alike(start: Weights, one: Weights, other: Weights, share: float) -> None:
+    """Two trainings from the same weights differ by at most a share of the way they went, tensor by tensor."""
+    compared = 0
+    for name, value in start.items():
+        if not value.is_floating_point():
+            continue
+        way = (one[name] - value).norm()
+        if way > 1e-4 * value.norm() + 1e-6:  # else it is rounding
+            compared += 1
+            assert (one[name] - other[name]).norm() < share * way, name
+    assert compared > len(start) / 4
+
+
+@pytest.mark.parametrize(("batch", "accumulate", "parts"), [(16, 1, [16] * 4), (16, 2, [8] * 8), (15, 2, [7] * 10)])
+def test_a_batch_is_taken_in_parts_and_none_is_lost(
+    data: TrainingSet, batch: int, accumulate: int, parts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    whole = TrainingSet.batches
+
+    def batches(self: TrainingSet, wanted: Slice) -> Iterator[Batch]:
+        for each in whole(self, wanted):
+            taken.append(each.rows)
+            yield each
+
+    monkeypatch.setattr(TrainingSet, "batches", batches)
+    recipe = dataclasses.replace(RECIPE, batch_size=batch, accumulate=accumulate)
+    lines: list[dict[str, float]] = []
+    run("supervised", data, 4, recipe, log=lines.append)
+    assert [len(rows) for rows in taken] == parts
+    assert lines[-1]["step"] == len(parts) / accumulate and lines[-1]["position"] >= 4 * batch
+    stream = np.concatenate(taken)
+    assert sorted(stream[:64].tolist()) == list(range(len(stream[:64]))) or len(stream) < 64
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(data: TrainingSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "bfloat16_pays", lambda device: False)
+    still = dataclasses.replace(RECIPE, views=dataclasses.replace(RECIPE.views, noise=0.0), **LINEAR)
+
+    def weights(accumulate: int) -> dict[str, torch.Tensor]:
+        recipe = dataclasses.replace(still, accumulate=accumulate, backbone="vit_s")  # no statistics of the batch
+        return run("supervised", data, 1, recipe).state_dict()
+
+    monkeypatch.setattr(loop, "render_views", lambda images, *rest: images[:, None].float() / 255)
+    start = build_method("supervised", dataclasses.replace(still, backbone="vit_s"), 2, seed=0).state_dict()
+    assert_moved_alike(start, weights(1), weights(4), share=0.01)
+
+
+def _train_rank(rank: int, world: int, folder: str, data: TrainingSet) -> None:
+    torch.set_num_threads(1)
+    if world > 1:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
+        )
+    loop.bfloat16_pays = lambda device: False  # rounding hides what is compared
+    recipe = dataclasses.replace(RECIPE, views=dataclasses.replace(RECIPE.views, noise=0.0), study_mates=0.5, **LINEAR)
+    methods = {name: run(name, data, 3, recipe) for name in ("simclr", "byol", "supcon", "supervised")}
+    if rank == 0:
+        torch.save({name: method.state_dict() for name, method in methods.items()}, f"{folder}/{world}.pt")
+    if world > 1:
+        torch.distributed.destroy_process_group()
+
+
+def test_one_rank_and_two_learn_the_same(data: TrainingSet, tmp_path: Path) -> None:
+    _train_rank(0, 1, str(tmp_path), data)
+    torch.multiprocessing.spawn(_train_rank, args=(2, str(tmp_path), data), nprocs=2)  # type: ignore[no-untyped-call]
+    alone, together = (torch.load(tmp_path / f"{world}.pt") for world in (1, 2))
+    for name, weights in alone.items():
+        assert_moved_alike(build_method(name, RECIPE, 2, seed=0).state_dict(), weights, together[name], share=0.02)
 
 
 def test_a_run_folder_comes_back_and_tells_damage(tmp_path: Path) -> None:
