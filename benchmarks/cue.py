@@ -6,7 +6,7 @@ fitted to its features of the training images, and measured on the same test ima
   clean   trained without cue, no gauges in the views: what could be reached
   off     trained with the cue, no gauges in the views
   on      trained with the cue, gauges in the views (synthetic ones and markers found in the images): the default
-The part of the drop (clean − off) that `on` wins back is the result.
+The part of the drop (clean − off) that `on` wins back is the result. Fields are not cropped, so that no cue is lost.
 
 python benchmarks/cue.py [--images 1200] [--epochs 20]
 """
@@ -36,7 +36,7 @@ from radray.probe.logistic import fit_heads
 from radray.regions import load_regions
 from radray.views.gauge import GaugeLibrary, harvest_gauges, synthetic_gauges
 
-SIDE = 64
+SIDE = 96
 NAMES = load_regions("skeletal14").names
 GOAL = 0.8
 
@@ -44,7 +44,9 @@ GOAL = 0.8
 def draw(planned: Planned, config: PhantomConfig) -> NDArray[np.uint8] | None:
     """One cleaned image, or None where cleaning set it aside."""
     body, _ = draw_object(planned, config)
-    row = prepare_image(body, CleaningConfig(side_px=SIDE))
+    # Cleaning alone would cut most cues away, and here it is the views that are tried.
+    cleaning = CleaningConfig(side_px=SIDE, crop_borders=False, crop_field=False, crop_anatomy=False)
+    row = prepare_image(body, cleaning)
     return None if row["image"] is None else np.frombuffer(row["image"], np.uint8).reshape(SIDE, SIDE)
 
 

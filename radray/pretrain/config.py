@@ -64,12 +64,14 @@ class PretrainConfig:
     """Training processes; default: one a GPU of the cluster, or one on CPUs."""
     min_workers: int = 1
     """Fewest workers to start with, and to go on with when machines are lost; others join later (1 to --workers)."""
+    cpus_per_worker: float | None = None
+    """CPUs of the cluster that Ray reserves for a training process; default: a quarter of all, shared, at most 1."""
     threads: int | None = None
     """Torch threads of a process on CPUs; default: the cores shared among the workers."""
     seed: int = 0
     """Seeds the weights, the order and the views."""
     mlflow: str | None = None
-    """MLflow tracking server (or folder) that gets the metrics too; needs radray[mlflow]."""
+    """URL of an MLflow tracking server that gets the metrics too; needs radray[mlflow]."""
 
     def __post_init__(self) -> None:
         """Check ranges and names.
@@ -88,6 +90,7 @@ class PretrainConfig:
             ("batch_size", 2, inf),
             ("workers", 1, inf),
             ("min_workers", 1, self.workers or inf),
+            ("cpus_per_worker", 0.01, inf),
             ("threads", 1, inf),
             ("budget_seeds", 1, 20),
             ("budget_steps", 1, inf),

@@ -127,19 +127,22 @@ def mlflow_tracker(uri: str, settings: dict[str, Any]) -> Callable[[str, Line], 
     """A tracker that writes each network as a run of the MLflow experiment `radray`.
 
     Args:
-        uri: Tracking server, or a folder.
+        uri: Tracking server.
         settings: Parameters of the runs.
 
     Raises:
-        ConfigError: MLflow is not installed.
+        ConfigError: MLflow is not installed, or the server does not answer.
     """
     try:
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient, MlflowException
     except ImportError as error:
         raise ConfigError("--mlflow needs the package mlflow-skinny; install radray[mlflow]") from error
-    client = MlflowClient(tracking_uri=uri)
-    known = client.get_experiment_by_name("radray")
-    experiment = known.experiment_id if known else client.create_experiment("radray")
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        known = client.get_experiment_by_name("radray")
+        experiment = known.experiment_id if known else client.create_experiment("radray")
+    except MlflowException as error:
+        raise ConfigError(f"--mlflow {uri} does not answer: {str(error).splitlines()[0]}") from error
     runs: dict[str, str] = {}
 
     def track(title: str, line: Line) -> None:

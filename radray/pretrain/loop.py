@@ -201,6 +201,7 @@ def train(
                     "loss": float(value),
                     "learning_rate": rate,
                     "gradient_norm": float(norm),
+                    "workers": world,
                     **collapse_indicators(method.embeddings),
                     **metrics,
                     "images_per_s": speed,

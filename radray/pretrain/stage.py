@@ -206,7 +206,7 @@ def _fit(first: PretrainConfig, runs: list[Identified]) -> str | None:
     """Train under Ray Train; what the workers refused to do, or None."""
     gpus = int(cluster.gpus())
     workers = first.workers or max(1, gpus)
-    share = min(1.0, cluster.cpus() / (4 * workers))
+    share = first.cpus_per_worker or min(1.0, cluster.cpus() / (4 * workers))
     resources = {"CPU": share} | ({"GPU": 1} if gpus >= workers else {})
     output = storage.locate(first.output)
     scaling: dict[str, Any] = {

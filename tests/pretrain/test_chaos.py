@@ -152,23 +152,25 @@ def test_after_a_worker_is_killed_the_job_goes_on_to_the_same_weights(
 
 
 def test_after_a_node_is_lost_training_goes_on_with_fewer_workers(
-    undisturbed: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    undisturbed: tuple[Path, dict[str, Any]],
 ) -> None:
     from ray.cluster_utils import Cluster
 
     folder, expected = undisturbed
-    monkeypatch.setenv("RADRAY_CACHE", str(folder / "cache"))
-    # Two nodes of one worker's CPU share each beside a head that has nothing to train with.
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 200 << 20})
+    # A head that has nothing to train with, and two nodes with the CPU of one worker each.
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 200 << 20})
     try:
         nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 << 20) for _ in range(2)]
         cluster.wait_for_nodes(timeout=120)
-        process = start(folder, "node", "--workers", "4", RAY_ADDRESS=cluster.address)
+        process = start(folder, "node", "--workers", "2", "--cpus-per-worker", "1", RAY_ADDRESS=cluster.address)
         wait_until_under_way(process, folder / "node")
-        before = position(folder / "node")
+        seen = position(folder / "node")
         cluster.remove_node(nodes[0], allow_graceful=False)
         summary = finish(process)
     finally:
         cluster.shutdown()
-    assert is_joined(folder / "node") and before > 0
+    lines = read_journal(str(folder / "node"))
+    assert is_joined(folder / "node") and [line for line in lines if line["position"] <= seen]
     assert abs(summary["knn_accuracy"] - expected["knn_accuracy"]) <= 0.1
+    workers = [line["workers"] for line in lines]
+    assert workers[0] == 2 and workers[-1] == 1 and workers == sorted(workers, reverse=True)

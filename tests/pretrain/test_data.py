@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from radray.cleaning.config import CleaningConfig
 from radray.errors import ConfigError
-from radray.images.reading import load_images
+from radray.images.reading import load_images, save_cleaning
 from radray.pretrain.backbone import Backbone
 from radray.pretrain.data import (
     fits_on_disk,
@@ -94,3 +95,11 @@ def test_what_cannot_be_learned_from_is_refused_in_one_line(table: str, tmp_path
     write_images(str(tmp_path / "empty"), patients=0)
     with pytest.raises(ConfigError, match="no usable image is there"):
         table_digest(str(tmp_path / "empty"))
+
+
+def test_the_digest_tells_what_training_depends_on(table: str, tmp_path: Path) -> None:
+    first = table_digest(table)
+    assert first == table_digest(table)
+    write_images(str(tmp_path / "wrong"), patients=60, wrong=3)
+    save_cleaning(table, CleaningConfig(side_px=32, working_px=64, crop_field=False))
+    assert len({first, table_digest(str(tmp_path / "wrong")), table_digest(table)}) == 3
