@@ -43,8 +43,9 @@ ENVIRONMENT = (
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "RADRAY_S3_ADDRESSING",
+    "RADRAY_CACHE",
 )
-"""Variables that name a store; `radray.cluster.connect` hands them to the workers."""
+"""Variables that name a store or a cache; `radray.cluster.connect` hands them to the workers."""
 
 CHECK_TIMEOUT_S = 3.0
 """How long a check before any work waits for a store, in seconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,24 @@ class Places:
                 found[place] = uri
         return found
 
+    def take(self, images: NDArray[np.int64]) -> Places:
+        """Only some of the images, Int64[images] in rising order."""
+        counts = np.diff(np.searchsorted(images, self.first))
+        kept = np.flatnonzero(counts)
+        return dataclasses.replace(
+            self,
+            groups=self.groups[kept],
+            first=np.concatenate([[0], np.cumsum(counts[kept])]).astype(np.int64),
+            rows=self.rows[images],
+            labels=self.labels[images],
+        )
+
+    def spread(self, images: NDArray[np.int64], most: int, groups: int = 48) -> NDArray[np.int64]:
+        """Up to `most` of some images, evenly from up to `groups` row groups over the whole table."""
+        group_of = np.searchsorted(self.first, images, side="right") - 1
+        near = images[np.isin(group_of, spread_evenly(np.unique(group_of), groups))]
+        return spread_evenly(near, most)
+
     def _read(self, column: str, images: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], pa.Array]]:
         group_of = np.searchsorted(self.first, images, side="right") - 1
         for group in np.unique(group_of):
@@ -63,6 +82,11 @@ class Places:
             with parquet.ParquetFile(place.path, filesystem=place.arrow) as table:
                 values = table.read_row_group(int(number), columns=[column]).column(column).combine_chunks()
             yield wanted, values.take(pa.array(self.rows[images[wanted]]))
+
+
+def spread_evenly(numbers: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Up to `most` of some numbers, evenly spread over them."""
+    return numbers if len(numbers) <= most else numbers[np.linspace(0, len(numbers) - 1, most).astype(np.int64)]
 
 
 def find_places(url: str, splits: Sequence[str]) -> Places:

@@ -15,7 +15,7 @@ from lightly.utils.scheduler import cosine_schedule
 from torch import Tensor
 
 from radray.pretrain.backbone import Backbone
-from radray.pretrain.method import Method
+from radray.pretrain.method import Method, full_precision
 
 STEPS = 10_000
 """Resolution of the momentum schedule."""
@@ -42,14 +42,15 @@ class BYOL(Method):
         self.base_momentum = base_momentum
         self.criterion = NegativeCosineSimilarity()
 
-    def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:  # noqa: D102
+    def forward(self, views: list[Tensor], labels: Tensor) -> Tensor:  # noqa: D102
         projections = [self.projection(self.backbone(view)) for view in views]
         predictions = [self.prediction(each).float() for each in projections]
         self.embeddings = tuple(each.detach() for each in projections)
         with torch.no_grad():
             targets = [self.target_projection(self.target_backbone(view)).float() for view in views]
-        loss = self.criterion(predictions[0], targets[1]) + self.criterion(predictions[1], targets[0])
-        return loss / 2  # type: ignore[no-any-return]
+        with full_precision(views[0].device):
+            loss = self.criterion(predictions[0], targets[1]) + self.criterion(predictions[1], targets[0])
+            return loss / 2  # type: ignore[no-any-return]
 
     def start_from_backbone(self) -> None:  # noqa: D102
         self.target_backbone.load_state_dict(self.backbone.state_dict())

@@ -14,6 +14,14 @@ from radray.pretrain.recipes import RECIPES, Recipe
 MethodName = Literal["simclr", "byol", "supcon", "supervised"]
 
 
+_ONLY_FOR: dict[str, tuple[MethodName, ...]] = {
+    "study_mates": ("simclr", "byol"),
+    "unlabelled": ("supcon",),
+    "budget_steps": ("supervised",),
+}
+"""Options that other methods would not heed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """Train one method on an images table: images → a run folder. Started again, it goes on from its checkpoint."""
@@ -43,6 +51,10 @@ class PretrainConfig:
     """lars is for batches of thousands."""
     accumulate: int | None = None
     """Parts that a batch is trained in, where it does not fit the device (1 to 1000)."""
+    sync_batch_norm: bool | None = None
+    """Batch normalisation over the images of all workers, not of each."""
+    compile: bool | None = None
+    """Whether torch.compile builds the backbone anew: minutes at the start, and only measurement tells if it pays."""
     study_mates: float | None = None
     """simclr and byol: probability that the second view comes from another image of the same study (0 to 1)."""
     unlabelled: Literal["negatives", "left_out"] | None = None
@@ -60,6 +72,8 @@ class PretrainConfig:
     table in order all the time; auto takes the cache where it fits."""
     budget_steps: int | None = None
     """Optimiser steps of a supervised network that sees few labels (1 or more)."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto takes GPUs where the cluster has any; gpu waits for them, as on a cluster that grows."""
     workers: int | None = None
     """Training processes; default: one a GPU of the cluster, or one on CPUs."""
     min_workers: int = 1
@@ -89,11 +103,12 @@ class PretrainConfig:
             ("epochs", 0.01, inf),
             ("batch_size", 2, inf),
             ("workers", 1, inf),
-            ("min_workers", 1, self.workers or inf),
+            ("min_workers", 1, self.workers or (1 if self.device == "cpu" else inf)),
             ("cpus_per_worker", 0.01, inf),
             ("threads", 1, inf),
             ("budget_seeds", 1, 20),
             ("budget_steps", 1, inf),
+            ("seed", 0, 2**31 - 1),
             ("accumulate", 1, 1000),
             ("study_mates", 0, 1),
             ("monitor_epochs", 0, inf),
@@ -103,6 +118,9 @@ class PretrainConfig:
             if given is not None and not low <= given <= high:
                 allowed = f"at least {low}" if high == inf else f"{low} to {high}"
                 raise ConfigError(f"--{name.replace('_', '-')} is {given}; set {allowed}")
+        for name, methods in _ONLY_FOR.items():
+            if getattr(self, name) is not None and self.method not in methods:
+                raise ConfigError(f"--{name.replace('_', '-')} is for {' and '.join(methods)}; leave it away")
         if self.learning_rate is not None and not 0 < self.learning_rate < 10:
             raise ConfigError(f"--learning-rate is {self.learning_rate}; set a number between 0 and 10")
         if self.side_px is not None and not 32 <= self.side_px <= 1024:
@@ -132,6 +150,8 @@ class PretrainConfig:
             budget_steps=self.budget_steps,
             optimiser=self.optimiser,
             accumulate=self.accumulate,
+            sync_batch_norm=self.sync_batch_norm,
+            compile=self.compile,
             study_mates=self.study_mates,
             unlabelled=self.unlabelled,
             monitor_epochs=self.monitor_epochs,

@@ -22,7 +22,7 @@ from radray.images.reading import CLEANING_FILE, load_images
 from radray.images.split import TRAIN, VALIDATION
 from radray.pretrain.method import UNLABELLED
 from radray.pretrain.monitor import Monitor
-from radray.pretrain.samples import Pixels, Samples, TrainingSet
+from radray.pretrain.samples import Pixels, Rows, Samples, TrainingSet
 from radray.views.gauge import GaugeLibrary, harvest_gauges, synthetic_gauges
 
 DIGEST_COLUMNS = ["row_id", "label", "split", "study_instance_uid", "content_hash", "side_px", "perceptual_hash"]
@@ -30,6 +30,8 @@ SPLITS = (TRAIN,)
 """Splits that pre-training sees; validation and test images stay unseen by every method."""
 DISK_SHARE = 0.8
 """Share of the free disk that the cache of a table may take."""
+GAUGES = 2
+"""Version of the way markers are cut out: what an older one left in a cache is not used."""
 GAUGE_IMAGES, MONITOR_BANK, MONITOR_QUERIES = 2000, 1000, 500
 """Most images that are searched for markers, and that the monitor compares with and asks about."""
 
@@ -53,14 +55,23 @@ def table_digest(images_url: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps tables for training: RADRAY_CACHE, or a folder in the system's temporary one."""
-    folder = Path(os.environ.get("RADRAY_CACHE") or Path(tempfile.gettempdir()) / "radray-cache")
+    """Where this machine keeps tables for training: RADRAY_CACHE, or a folder in the system's temporary one.
+
+    Raises:
+        ConfigError: The folder in the temporary one is somebody else's.
+    """
+    own = Path(tempfile.gettempdir()) / f"radray-cache-{os.getuid()}"
+    folder = Path(os.environ.get("RADRAY_CACHE") or own)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder == own and (folder.stat().st_uid != os.getuid() or folder.is_symlink()):
+        raise ConfigError(f"{folder} belongs to somebody else; set RADRAY_CACHE to a folder of your own")
     return folder
 
 
-def fits_on_disk(images_url: str) -> bool:
-    """Whether the pixels of a table's training images fit in the cache folder of this machine."""
+def fits_on_disk(images_url: str, digest: str) -> bool:
+    """Whether the pixels of a table's training images are, or fit, in the cache folder of this machine."""
+    if _is_cached(digest):
+        return True
     usable = (pc.field("status") == Status.OK.value) & pc.field("split").isin(list(SPLITS))
     sides = storage.read_table(images_url, columns=["side_px"], filter=usable)["side_px"]
     needed = int(pc.sum(pc.power(sides.cast("int64"), 2)).as_py() or 0)
@@ -86,16 +97,26 @@ def open_training_set(images_url: str, digest: str, source: str) -> Samples:
     return _open_cached(images_url, digest)
 
 
+def _cache_files(digest: str) -> tuple[Path, Path]:
+    return cache_folder() / f"{digest}.npy", cache_folder() / f"{digest}.parquet"
+
+
+def _is_cached(digest: str) -> bool:
+    return all(file.exists() for file in _cache_files(digest))
+
+
 def _open_cached(images_url: str, digest: str) -> TrainingSet:
-    pixels, facts = cache_folder() / f"{digest}.npy", cache_folder() / f"{digest}.parquet"
+    pixels, facts = _cache_files(digest)
     with _lock(digest):
-        if not facts.exists():
+        if not _is_cached(digest):
             loaded = load_images(
                 images_url, columns=["uri", "label", "study_instance_uid"], splits=SPLITS, memory_map=pixels
             )
             if isinstance(loaded.images, np.memmap):
                 loaded.images.flush()
-            parquet.write_table(loaded.facts, facts)
+            # Written last and moved into place: where it is, the pixels are whole.
+            parquet.write_table(loaded.facts, facts.with_suffix(".part"))
+            facts.with_suffix(".part").rename(facts)
     table = parquet.read_table(facts)
     names = table.column("label").to_pylist()
     regions = tuple(sorted({name for name in names if name}))
@@ -122,7 +143,7 @@ def open_gauges(data: Samples, digest: str, from_archive: bool, seed: int) -> Ga
     drawn = synthetic_gauges(data.side_px, seed=seed)
     if not from_archive:
         return drawn
-    kept = _kept(f"{digest}-gauges", lambda: harvest_gauges(read_spread(data, GAUGE_IMAGES)[1]))
+    kept = _kept(f"{digest}-gauges-{GAUGES}", lambda: harvest_gauges(_read_spread(data, GAUGE_IMAGES)[1]))
     return drawn.join(GaugeLibrary.of(**kept))
 
 
@@ -131,7 +152,7 @@ def open_monitor(images_url: str, data: Samples, digest: str) -> Monitor | None:
 
     def read() -> dict[str, Any]:
         labelled = np.flatnonzero(data.labels != UNLABELLED)
-        rows, bank = read_spread(data, MONITOR_BANK, labelled)
+        rows, bank = _read_spread(data, MONITOR_BANK, labelled)
         try:
             places = find_places(images_url, (VALIDATION,))
         except ConfigError:
@@ -139,7 +160,7 @@ def open_monitor(images_url: str, data: Samples, digest: str) -> Monitor | None:
         known = {name: number for number, name in enumerate(data.regions)}
         numbers = np.array([known.get(name, UNLABELLED) for name in places.regions] + [UNLABELLED], np.int64)
         labels = numbers[places.labels]
-        asked = _spread(np.flatnonzero(labels != UNLABELLED), MONITOR_QUERIES)
+        asked = places.spread(np.flatnonzero(labels != UNLABELLED), MONITOR_QUERIES)
         return {
             "bank": bank,
             "bank_labels": data.labels[rows],
@@ -153,14 +174,10 @@ def open_monitor(images_url: str, data: Samples, digest: str) -> Monitor | None:
     return Monitor(regions=len(data.regions), **kept)
 
 
-def read_spread(data: Samples, most: int, rows: Any = None) -> tuple[Any, Pixels]:
-    """Up to `most` of some rows (of all where not given), evenly spread over the table, and their pixels."""
-    chosen = _spread(np.arange(len(data)) if rows is None else rows, most)
+def _read_spread(data: Samples, most: int, rows: Rows | None = None) -> tuple[Rows, Pixels]:
+    """Up to `most` of some rows (of all where not given), spread over the table, and their pixels."""
+    chosen = data.spread(np.arange(len(data)) if rows is None else rows, most)
     return chosen, data.read(chosen)
-
-
-def _spread(rows: Any, most: int) -> Any:
-    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
 def _lock(name: str) -> FileLock:

@@ -20,7 +20,7 @@ from radray.pretrain.monitor import MONITORED
 
 JOURNAL_FILE = "metrics.jsonl"
 EVENTS_FILE = "tensorboard/events.out.tfevents.0.radray"
-PLACES = ("step", "position", "samples", "epochs", "time")
+PLACES = ("step", "position", "samples", "epochs", "time", "began_at", "workers", "part_size")
 """Numbers of a line that say where it stands rather than how it goes."""
 
 Line = dict[str, float]
@@ -39,6 +39,12 @@ class Journal:
         self._lines.append({"time": round(time.time(), 1), **metrics})
         body = "".join(json.dumps(line) + "\n" for line in self._lines)
         storage.write_bytes(storage.join(self._url, JOURNAL_FILE), body.encode())
+
+    def clear(self) -> None:
+        """Forget all lines."""
+        if self._lines:
+            self._lines = []
+            storage.write_bytes(storage.join(self._url, JOURNAL_FILE), b"")
 
     def last(self, name: str) -> float:
         """The newest value of a metric.
@@ -91,7 +97,9 @@ class Follower:
     def __init__(self, journals: dict[str, str], tracker: Callable[[str, Line], None] | None = None) -> None:
         self._journals = dict(journals)
         self._tracker = tracker
-        self._seen: dict[str, float] = {}
+        self._seen = {
+            title: max((line["position"] for line in read_journal(url)), default=0.0) for title, url in journals.items()
+        }
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -107,11 +115,14 @@ class Follower:
 
     def _watch(self) -> None:
         while not self._stop.wait(2 * LOG_EVERY_S):
-            self._tell_news()
+            try:
+                self._tell_news()
+            except Exception as error:  # a store or tracker that does not answer for a moment ends no training
+                print(f"progress could not be read: {error}", file=sys.stderr, flush=True)
 
     def _tell_news(self) -> None:
         for title, url in list(self._journals.items()):
-            news = [line for line in read_journal(url) if line["position"] > self._seen.get(title, 0)]
+            news = [line for line in read_journal(url) if line["position"] > self._seen[title]]
             for line in news:
                 if line is news[-1] or any(name in line for name in MONITORED):
                     print(progress_line(title, line), file=sys.stderr, flush=True)

@@ -27,9 +27,11 @@ from radray.pretrain.samples import Batch, Samples, Slice
 from radray.pretrain.simclr import SimCLR
 from radray.pretrain.supcon import SupCon
 from radray.pretrain.supervised import Supervised
-from radray.views.augment import draw_views, mix_seed, render_views
+from radray.views.augment import draw_views, mix_seed, render_views, to_device
 from radray.views.gauge import GaugeLibrary, synthetic_gauges
 
+ASK_EVERY = 10
+"""Steps between questions whether a checkpoint is due."""
 LOG_EVERY_S = 5.0
 """Seconds between calls of `log` in a short run; a long one logs about 200 times an e-fold of its time."""
 
@@ -72,9 +74,31 @@ def total_steps(recipe: Recipe, samples: int, method: str, few_labels: bool) -> 
     return max(1, math.ceil(epochs * samples / recipe.batch_size))
 
 
+def share_of_batch(recipe: Recipe, samples: int, world: int) -> int:
+    """Images that each of `world` workers takes in one forward pass.
+
+    Raises:
+        ConfigError: The batch is larger than the data, or leaves less than two images to a worker.
+    """
+    if recipe.batch_size > samples:
+        raise ConfigError(
+            f"the batch of {recipe.batch_size} is larger than the {samples} training images; set --batch-size lower"
+        )
+    share = recipe.batch_size // (world * recipe.accumulate)
+    if share < 2:
+        parts = f" in {recipe.accumulate} parts" if recipe.accumulate > 1 else ""
+        raise ConfigError(
+            f"a batch of {recipe.batch_size} images{parts} leaves less than 2 to each of {world} workers; "
+            "set --workers lower, or --batch-size higher where there are more images"
+        )
+    return share
+
+
 def bfloat16_pays(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 are faster there: GPUs, and CPUs with AMX tiles."""
-    return device.type == "cuda" or bool(torch.cpu._is_amx_tile_supported())
+    """Whether matrix products in bfloat16 are faster there: GPUs that have them, and CPUs with AMX tiles."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def train(
@@ -117,17 +141,8 @@ def train(
         DivergedError: The loss is not a number.
     """
     samples, world, rank = len(data), dist.world_size(), dist.rank()
-    if recipe.batch_size > samples:
-        raise ConfigError(
-            f"the batch of {recipe.batch_size} is larger than the {samples} training images; set --batch-size lower"
-        )
-    part = recipe.batch_size // (world * recipe.accumulate) * world  # samples of all ranks in one forward pass
+    part = share_of_batch(recipe, samples, world) * world  # samples of all ranks in one forward pass
     batch = part * recipe.accumulate
-    if part < 2 * world:
-        raise ConfigError(
-            f"the batch of {recipe.batch_size} in {recipe.accumulate} parts leaves less than 2 images to each of "
-            f"{world} workers; set --batch-size higher"
-        )
     method.to(device).to(memory_format=torch.channels_last)
     optimiser = build_optimiser(method, recipe)
     position, step = _restore(method, optimiser, state)
@@ -151,7 +166,6 @@ def train(
     monitored = _monitor_number(recipe, position, samples)
     network.train()
     while position < end:
-        progress = position / end
         rate = learning_rate(position, end, batch, recipe)
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -163,17 +177,18 @@ def train(
             waited += time.monotonic() - asked
             seen.append(taken)
             views = _views(taken, method.views, recipe, part, library, wanted, device)
-            labels = torch.from_numpy(taken.labels).to(device)
+            labels = to_device(torch.from_numpy(taken.labels), device)
             torch.manual_seed(mix_seed((seed, taken.position, rank)))  # stochastic depth, dropout
             last = number + 1 == recipe.accumulate
             with _no_sync(network) if world > 1 and not last else nullcontext():
                 with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                    loss: Tensor = network(views, labels, progress) / recipe.accumulate
+                    loss: Tensor = network(views, labels) / recipe.accumulate
                 loss.backward()  # type: ignore[no-untyped-call]
             value = value + loss.detach()
         norm = nn.utils.clip_grad_norm_(method.parameters(), recipe.clip_norm)
         if unchecked is not None:
             unchecked()
+        mean = _mean_over_ranks(value)
         unchecked = partial(_check, norm, title, step, value, seen, data)
         optimiser.step()
         position, step = position + batch, step + 1
@@ -181,7 +196,9 @@ def train(
         is_last, now = position >= end, time.monotonic()
         due = is_last or now - logged_at >= max(LOG_EVERY_S, (now - started) / 200)
         metrics: dict[str, float] = {}
-        due_save = save is not None and not is_last and _agree(now - saved_at > recipe.checkpoint_every_s, device)
+        # Asking rank 0 waits for its GPU: not at every step.
+        asks = save is not None and not is_last and (not recipe.checkpoint_every_s or step % ASK_EVERY == 0)
+        due_save = asks and _agree(now - saved_at > recipe.checkpoint_every_s, device)
         if is_last or due_save:
             unchecked()
         if rank == 0 and monitor is not None and (is_last or _monitor_number(recipe, position, samples) > monitored):
@@ -198,10 +215,12 @@ def train(
                     "samples": end,
                     "epoch": position / samples,
                     "epochs": end / samples,
-                    "loss": float(value),
+                    "loss": float(mean),
                     "learning_rate": rate,
                     "gradient_norm": float(norm),
                     "workers": world,
+                    "part_size": part,
+                    "began_at": begun,
                     **collapse_indicators(method.embeddings),
                     **metrics,
                     "images_per_s": speed,
@@ -256,11 +275,11 @@ def _views(
     device: torch.device,
 ) -> list[Tensor]:
     """The views of this rank's images. Draws are made for all ranks together: their number changes nothing."""
-    pixels = _to_device(taken.pixels, device)
+    pixels = to_device(torch.from_numpy(taken.pixels), device)
     views = []
     for view in range(count):
         if view == 1 and taken.mate_pixels is not None:
-            pixels = _to_device(taken.mate_pixels, device)
+            pixels = to_device(torch.from_numpy(taken.mate_pixels), device)
         draws = draw_views(recipe.views, part, len(library.grey), (wanted.seed, taken.position, view))
         mine = draws.rows(wanted.rank * wanted.share, (wanted.rank + 1) * wanted.share)
         rendered = render_views(pixels, mine, library, recipe.side_px)
@@ -268,9 +287,12 @@ def _views(
     return views
 
 
-def _to_device(pixels: Any, device: torch.device) -> Tensor:
-    host = torch.from_numpy(pixels)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+def _mean_over_ranks(value: Tensor) -> Tensor:
+    if dist.world_size() == 1:
+        return value
+    total = value.clone()
+    torch.distributed.all_reduce(total)
+    return total / float(dist.world_size())
 
 
 def _monitor_number(recipe: Recipe, position: int, samples: int) -> int:
@@ -286,15 +308,17 @@ def _check(norm: Tensor, title: str, step: int, value: Tensor, seen: list[Batch]
     if math.isfinite(float(norm)):
         return
     names: set[str] = set()
-    if not math.isfinite(float(value)):
+    own = float(value)
+    if not math.isfinite(own):
         for batch in seen:
             names.update(data.names(batch.rows))
             names.update(data.names(batch.mate_rows) if batch.mate_rows is not None else ())
     if dist.world_size() > 1:
-        parts: list[set[str]] = [set() for _ in range(dist.world_size())]
-        torch.distributed.all_gather_object(parts, names)
-        names = set().union(*parts)
-    what = f"loss is {float(value)}" if names else "gradient is not finite"
+        parts: list[Any] = [None] * dist.world_size()
+        torch.distributed.all_gather_object(parts, (own, names))
+        own = next((loss for loss, _ in parts if not math.isfinite(loss)), own)
+        names = set().union(*(each for _, each in parts))
+    what = f"loss is {own}" if names else "gradient is not finite"
     raise DivergedError(
         f"{title}: the {what} at step {step}; set --learning-rate lower, or look at these images: {sorted(names)}"
     )

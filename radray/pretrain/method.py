@@ -21,8 +21,6 @@ class Method(nn.Module, ABC):
     """Views it wants of every image."""
     takes_mates: bool = False
     """Whether its second view may come from another image of the same study."""
-    needs_labels: bool = False
-    """Whether images without label are useless to it."""
     embeddings: tuple[Tensor, ...] = ()
     """Float[batch, dimension] of each view of the last batch, without gradient: what the loss looked at."""
 
@@ -31,7 +29,7 @@ class Method(nn.Module, ABC):
         self.backbone = backbone
 
     @abstractmethod
-    def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:
+    def forward(self, views: list[Tensor], labels: Tensor) -> Tensor:
         """The loss of this rank's slice of the global batch.
 
         Averaged over ranks (as DDP averages gradients) it is the loss of the joined batch.
@@ -39,14 +37,13 @@ class Method(nn.Module, ABC):
         Args:
             views: `self.views` tensors, each Float[batch, 1, side, side].
             labels: Int64[batch], `UNLABELLED` where there is none.
-            progress: Share of the training that is done, 0 to 1.
 
         Returns:
             Float[] (scalar).
         """
 
     def after_step(self, progress: float) -> None:
-        """Called after every optimiser step; BYOL moves its target network here."""
+        """Called after every optimiser step with the share of the training that is done; BYOL moves its target here."""
 
     def start_from_backbone(self) -> None:
         """Called when the backbone got other weights than it was built with; BYOL copies them to its target."""
@@ -54,6 +51,11 @@ class Method(nn.Module, ABC):
     def head(self) -> dict[str, Tensor] | None:
         """The supervised head (`weight`, `bias`), or None."""
         return None
+
+
+def full_precision(device: torch.device) -> torch.autocast:
+    """A context in which a loss is computed in float32: in bfloat16 similarities keep two digits only."""
+    return torch.autocast(device.type, enabled=False)
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -12,15 +12,16 @@ from radray.pretrain.recipes import Recipe
 
 
 def build_optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, or LARS for large batches; biases and normalisation parameters are not decayed.
+    """AdamW, or LARS for large batches; only matrices and kernels are decayed (no bias, norm, scale or embedding).
 
     LARS (You et al., arXiv 1708.03888) with momentum 0.9; it scales no layer whose weights are not decayed.
     """
-    trained = [value for value in network.parameters() if value.requires_grad]
-    groups = [
-        {"params": [value for value in trained if value.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [value for value in trained if value.ndim <= 1], "weight_decay": 0.0},
-    ]
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, value in network.named_parameters():
+        if value.requires_grad:
+            (decayed if value.ndim > 1 and name.endswith("weight") else free).append(value)
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
     if recipe.optimiser == "lars":
         lars: torch.optim.Optimizer = LARS(groups, lr=recipe.learning_rate, momentum=0.9)
         return lars

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from radray.images.places import spread_evenly
 from radray.pretrain.order import StudyMates, batch_indices
 
 Pixels = NDArray[np.uint8]
@@ -88,7 +89,10 @@ class Samples(Protocol):
         """The same images with other labels, Int64[samples]."""
 
     def take(self, rows: Rows) -> Samples:
-        """Only some of the images: few enough to be held in memory."""
+        """Only some of the images, in rising order of rows."""
+
+    def spread(self, rows: Rows, most: int) -> Rows:
+        """Up to `most` of some rows, spread over the table and cheap to read."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,12 @@ class TrainingSet:
     """Names of the classes."""
     studies: NDArray[np.int64] | None = None
     """Int64[samples]: number of each image's study, −1 where unknown; None where nothing is known."""
+    places: NDArray[np.int64] | None = None
+    """Int64[samples]: where in `images` each sample is; None where they are in the same order."""
 
     def __len__(self) -> int:
         """Number of samples."""
-        return len(self.images)
+        return len(self.labels)
 
     @property
     def side_px(self) -> int:
@@ -121,7 +127,7 @@ class TrainingSet:
 
     def read(self, rows: Rows) -> Pixels:
         """Pixels of some images: UInt8[rows, side, side]."""
-        return self.images[rows]
+        return self.images[rows if self.places is None else self.places[rows]]
 
     def with_labels(self, labels: NDArray[np.int64]) -> TrainingSet:
         """The same images with other labels, Int64[samples]."""
@@ -130,7 +136,12 @@ class TrainingSet:
     def take(self, rows: Rows) -> TrainingSet:
         """Only some of the images."""
         studies = None if self.studies is None else self.studies[rows]
-        return TrainingSet(self.images[rows], self.labels[rows], self.names(rows), self.regions, studies)
+        places = rows if self.places is None else self.places[rows]
+        return TrainingSet(self.images, self.labels[rows], self.names(rows), self.regions, studies, places)
+
+    def spread(self, rows: Rows, most: int) -> Rows:
+        """Up to `most` of some rows, spread over the table."""
+        return spread_evenly(rows, most)
 
     @cached_property
     def _mates(self) -> StudyMates | None:
@@ -148,8 +159,8 @@ class TrainingSet:
             yield Batch(
                 position=position,
                 rows=rows,
-                pixels=self.images[rows],
+                pixels=self.read(rows),
                 labels=self.labels[rows],
                 mate_rows=shown,
-                mate_pixels=None if shown is None else self.images[shown],
+                mate_pixels=None if shown is None else self.read(shown),
             )

@@ -10,7 +10,7 @@ from lightly.models.modules.heads import SimCLRProjectionHead
 from torch import Tensor
 
 from radray.pretrain.backbone import Backbone
-from radray.pretrain.method import Method
+from radray.pretrain.method import Method, full_precision
 
 
 class SimCLR(Method):
@@ -28,7 +28,8 @@ class SimCLR(Method):
         self.projection = SimCLRProjectionHead(backbone.dimension, backbone.dimension, 128)
         self.criterion = NTXentLoss(temperature=temperature, gather_distributed=True)
 
-    def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:  # noqa: D102
+    def forward(self, views: list[Tensor], labels: Tensor) -> Tensor:  # noqa: D102
         first, second = (self.projection(self.backbone(view)).float() for view in views)
         self.embeddings = (first.detach(), second.detach())
-        return self.criterion(first, second)  # type: ignore[no-any-return]
+        with full_precision(first.device):
+            return self.criterion(first, second)  # type: ignore[no-any-return]

@@ -32,8 +32,8 @@ from radray.pretrain.data import (
     table_digest,
 )
 from radray.pretrain.journal import Follower, Journal, mlflow_tracker
-from radray.pretrain.loop import State, build_method, total_steps, train
-from radray.pretrain.method import UNLABELLED
+from radray.pretrain.loop import State, build_method, share_of_batch, total_steps, train
+from radray.pretrain.method import UNLABELLED, Method
 from radray.pretrain.monitor import MONITORED, Monitor
 from radray.pretrain.recipes import Recipe
 from radray.pretrain.run import load_run, save_run
@@ -43,8 +43,12 @@ from radray.views.gauge import GaugeLibrary
 
 CHECKPOINTS = "checkpoints"
 STATE_FILE = "state.pt"
+MOST_FAILURES = 8
+"""Times that lost workers are started again in one job, which may take weeks; the same command goes on after it."""
 STARTED_FILE = "started.json"
-"""What a run is, written before its first step: nobody goes on from it with other settings or images."""
+"""What a run is: once it has a checkpoint, nobody goes on from it with other settings or images."""
+WATCHING = ("checkpoint_every_s", "monitor_epochs")
+"""Settings that do not change what is learned."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,19 +109,35 @@ def run_all(configs: Sequence[PretrainConfig]) -> list[dict[str, Any]]:
     if waiting:
         tracker = mlflow_tracker(configs[0].mlflow, waiting[0].identity) if configs[0].mlflow else None
         for run in waiting:
-            data = open_training_set(run.config.images, run.digest, run.source)
-            require_trainable(data, run.config.method, needs_labels=run.config.method in ("supcon", "supervised"))
-            # Weights that do not fit, sides that a network does not take: told before any worker starts.
-            _build(run.config, run.config.settings(), len(data.regions), run.config.seed)
+            _check_trainable(run)
         cluster.connect()
-        with Follower(
-            {part.title(run.config.method): part.url for run in waiting for part in run.unfinished()},
-            tracker,
-        ):
-            refusal = _fit(configs[0], waiting)
+        crew = _plan_crew(configs[0])
+        waiting = [run.begin() for run in waiting]
+        titles = {part.title(run.config.method): part.url for run in waiting for part in run.unfinished()}
+        with Follower(titles, tracker):
+            refusal = _fit(configs[0], waiting, crew)
         if refusal is not None:
             raise ConfigError(refusal)
     return [_summarise(config) for config in configs]
+
+
+def _check_trainable(run: Identified) -> None:
+    """Refuse what cannot be trained, before any worker starts.
+
+    Raises:
+        ConfigError: Labels, images, batch, network, weights or side that do not fit.
+    """
+    config, recipe = run.config, run.config.settings()
+    data = open_training_set(config.images, run.digest, run.source)
+    require_trainable(data, config.method, needs_labels=config.method in ("supcon", "supervised"))
+    if recipe.side_px > data.side_px:
+        raise ConfigError(
+            f"--side-px is {recipe.side_px}, the stored images have {data.side_px}; set at most that, or clean larger"
+        )
+    build_from(config, recipe, len(data.regions), config.seed)
+    for part in run.unfinished():
+        few, settings = restrict(data, recipe, part, config.method)
+        share_of_batch(settings, len(few), config.workers or 1)
 
 
 def _summarise(config: PretrainConfig) -> dict[str, Any]:
@@ -126,8 +146,12 @@ def _summarise(config: PretrainConfig) -> dict[str, Any]:
         "method": run.method,
         "backbone": run.backbone.name,
         "digest": run.digest,
-        "rows_in": run.document["samples"],
-        "rows_out": run.document["samples"],
+        "rows_in": run.document["images"],
+        "rows_out": run.document["images"],
+        "by_status": {
+            "trained": run.document["samples"],
+            "left_out_without_label": run.document["images"] - run.document["samples"],
+        },
         "steps": run.document["steps"],
         "loss": run.document["loss"],
         "source": run.document["source"],
@@ -140,9 +164,10 @@ def run_identity(config: PretrainConfig, digest: str) -> dict[str, Any]:
     weights = (
         hashlib.blake2b(storage.read_bytes(config.weights), digest_size=16).hexdigest() if config.weights else None
     )
+    recipe = json.loads(json.dumps(dataclasses.asdict(config.settings())))
     return {
         "method": config.method,
-        "recipe": json.loads(json.dumps(dataclasses.asdict(config.settings()))),
+        "recipe": {name: value for name, value in recipe.items() if name not in WATCHING},
         "data_digest": digest,
         "weights_digest": weights,
         "run_seed": config.seed,
@@ -155,6 +180,8 @@ class Identified:
 
     config: PretrainConfig
     identity: dict[str, Any]
+    chosen: str = ""
+    """cache or stream, once it is decided."""
 
     @property
     def digest(self) -> str:
@@ -166,18 +193,44 @@ class Identified:
         """Cache or stream. What `auto` chose at the start holds until the end: the two have different orders.
 
         Raises:
-            ConfigError: The recipe wants study mates, which a stream has not.
+            ConfigError: The recipe wants study mates, which a stream has not; or the run began with the other source.
         """
-        place = storage.join(self.config.output, STARTED_FILE)
-        if storage.exists(place):
-            return str(storage.read_json(place)["source"])
-        chosen = self.config.source
+        config, begun = self.config, self._begun()
+        if self.chosen:
+            return self.chosen
+        if begun:
+            if config.source not in ("auto", begun["source"]):
+                raise ConfigError(f"--output {config.output} was begun with --source {begun['source']}; keep it")
+            return str(begun["source"])
+        chosen = config.source
         if chosen == "auto":
-            chosen = "cache" if fits_on_disk(self.config.images) else "stream"
-        if chosen == "stream" and self.config.settings().study_mates:
+            chosen = "cache" if fits_on_disk(config.images, self.digest) else "stream"
+        if chosen == "stream" and config.method in ("simclr", "byol") and config.settings().study_mates:
             raise ConfigError("a streamed table has no second images of a study at hand; set --study-mates 0")
-        storage.write_json(place, {**self.identity, "source": chosen})
         return chosen
+
+    def begin(self) -> Identified:
+        """Write down what this run is, and decide its source. What was begun without a checkpoint is forgotten."""
+        source = self.source
+        if not self._begun():
+            for part in self.unfinished():
+                Journal(part.url).clear()
+            storage.write_json(self._place, {**self.identity, "source": source, "has_checkpoint": False})
+        return dataclasses.replace(self, chosen=source)
+
+    def mark(self) -> None:
+        """Write down that there is a checkpoint to go on from."""
+        if not self._begun():
+            storage.write_json(self._place, {**storage.read_json(self._place), "has_checkpoint": True})
+
+    @property
+    def _place(self) -> str:
+        return storage.join(self.config.output, STARTED_FILE)
+
+    def _begun(self) -> dict[str, Any] | None:
+        """started.json of a run that there is something to go on from."""
+        document: dict[str, Any] | None = storage.read_json(self._place) if storage.exists(self._place) else None
+        return document if document and document["has_checkpoint"] else None
 
     def unfinished(self) -> list[Part]:
         """Its networks that are still to be trained.
@@ -185,7 +238,8 @@ class Identified:
         Raises:
             ConfigError: One was made, or begun, with other settings or images.
         """
-        self._require_same(storage.join(self.config.output, STARTED_FILE))
+        if self._begun():
+            self._require_same(self._place)
         places = {part: storage.join(part.url, "run.json") for part in parts_of(self.config)}
         return [part for part, place in places.items() if not self._require_same(place)]
 
@@ -202,34 +256,47 @@ class Identified:
         return True
 
 
-def _fit(first: PretrainConfig, runs: list[Identified]) -> str | None:
-    """Train under Ray Train; what the workers refused to do, or None."""
+def _plan_crew(config: PretrainConfig) -> dict[str, Any]:
+    """How many workers, on what: the arguments of Ray Train's ScalingConfig.
+
+    Raises:
+        ConfigError: The cluster has GPUs, but fewer than the fewest workers.
+    """
     gpus = int(cluster.gpus())
-    workers = first.workers or max(1, gpus)
-    share = first.cpus_per_worker or min(1.0, cluster.cpus() / (4 * workers))
-    resources = {"CPU": share} | ({"GPU": 1} if gpus >= workers else {})
-    output = storage.locate(first.output)
-    scaling: dict[str, Any] = {
-        "num_workers": workers if workers == 1 else (first.min_workers, workers),
-        "use_gpu": gpus >= workers,
-        "resources_per_worker": resources,
+    use_gpu = config.device == "gpu" or (config.device == "auto" and gpus > 0)
+    workers = config.workers or max(1, gpus if use_gpu else 1)
+    if config.device == "auto" and 0 < gpus < config.min_workers:
+        raise ConfigError(
+            f"the cluster has {gpus} GPUs, --min-workers is {config.min_workers}; set it lower, or --device cpu or gpu"
+        )
+    share = config.cpus_per_worker or min(1.0, cluster.cpus() / (4 * workers))
+    return {
+        "num_workers": workers if workers == 1 else (min(config.min_workers, workers), workers),
+        "use_gpu": use_gpu,
+        "resources_per_worker": {"CPU": share} | ({"GPU": 1} if use_gpu else {}),
         # To join again costs the work since the last checkpoint, and a start: not every minute.
         "elastic_resize_monitor_interval_s": 600.0,
     }
+
+
+def _fit(first: PretrainConfig, runs: list[Identified], crew: dict[str, Any]) -> str | None:
+    """Train under Ray Train; what the workers refused to do, or None."""
+    output = storage.locate(first.output)
+    count = crew["num_workers"]
     loop: Any = _work
     trainer = TorchTrainer(
         loop,
         train_loop_config={
             "runs": runs,
-            "workers": workers,
-            "threads": first.threads or max(1, (os.cpu_count() or 1) // workers),
+            "workers": count if isinstance(count, int) else count[1],
+            "threads": first.threads,
         },
-        scaling_config=ScalingConfig(**scaling),
+        scaling_config=ScalingConfig(**crew),
         run_config=RunConfig(
             name=CHECKPOINTS,
             storage_path=output.path,
             storage_filesystem=output.arrow,
-            failure_config=FailureConfig(max_failures=3),
+            failure_config=FailureConfig(max_failures=MOST_FAILURES),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
@@ -243,26 +310,64 @@ def _work(arguments: dict[str, Any]) -> str | None:
 
     A refusal is returned, not raised: Ray Train would start the workers again, three times, for the same answer.
     """
-    device = get_device()
+    device, context = get_device(), ray.train.get_context()
     if device.type == "cpu":
-        torch.set_num_threads(arguments["threads"])
+        torch.set_num_threads(arguments["threads"] or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    # With fewer GPUs than wanted each takes several parts of a batch in turn, so that none needs more memory.
+    turns = math.ceil(arguments["workers"] / context.get_world_size()) if device.type == "cuda" else 1
     runs: list[Identified] = arguments["runs"]
-    # With fewer workers than wanted each takes several parts of a batch, so that none needs more memory.
-    turns = math.ceil(arguments["workers"] / ray.train.get_context().get_world_size())
     try:
         for run in runs:
-            data = open_training_set(run.config.images, run.digest, run.source)
-            recipe = run.config.settings()
-            gauges = open_gauges(data, run.digest, recipe.archive_gauges, run.config.seed)
-            monitor = open_monitor(run.config.images, data, run.digest) if recipe.monitor_epochs else None
+            opened = _open(run)
             for part in run.unfinished():
-                _train_part(run, part, data, gauges, monitor, device, turns)
+                _train_part(run, part, opened, device, turns)
     except ConfigError as error:
         return str(error)
     return None
 
 
-def _build(config: PretrainConfig, recipe: Recipe, regions: int, seed: int) -> Any:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What the networks of a run train on."""
+
+    data: Samples
+    gauges: GaugeLibrary
+    monitor: Monitor | None
+
+
+def _open(run: Identified) -> Opened:
+    """Open a run's data on every worker.
+
+    Raises:
+        ConfigError: It cannot be opened on one of them.
+    """
+    refusal, recipe, opened = None, run.config.settings(), None
+    try:
+        data = open_training_set(run.config.images, run.digest, run.source)
+        opened = Opened(
+            data=data,
+            gauges=open_gauges(data, run.digest, recipe.archive_gauges, run.config.seed),
+            monitor=open_monitor(run.config.images, data, run.digest) if recipe.monitor_epochs else None,
+        )
+    except ConfigError as error:
+        refusal = str(error)
+    refusals = [refusal]
+    if torch.distributed.is_initialized():
+        refusals = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(refusals, refusal)
+    for each in refusals:
+        if each is not None:
+            raise ConfigError(each)
+    assert opened is not None
+    return opened
+
+
+def build_from(config: PretrainConfig, recipe: Recipe, regions: int, seed: int) -> Method:
+    """A method with fresh weights, or with those of `--weights`.
+
+    Raises:
+        ConfigError: Unknown backbone, or weights that do not fit it.
+    """
     method = build_method(config.method, recipe, regions, seed)
     if config.weights:
         load_weights(method.backbone, config.weights)
@@ -273,15 +378,15 @@ def _build(config: PretrainConfig, recipe: Recipe, regions: int, seed: int) -> A
 def _train_part(
     run: Identified,
     part: Part,
-    data: Samples,
-    gauges: GaugeLibrary,
-    monitor: Monitor | None,
+    opened: Opened,
     device: torch.device,
     turns: int,
 ) -> None:
     config = run.config
-    data, recipe = restrict(data, config.settings(), part, config.method)
-    method = _build(config, recipe, len(data.regions), part.seed)
+    data, recipe = restrict(opened.data, config.settings(), part, config.method)
+    # A network of few labels is small work: looking at it now and then would take longer than training it.
+    monitor = None if part.few_labels else opened.monitor
+    method = build_from(config, recipe, len(data.regions), part.seed)
     steps = total_steps(recipe, len(data), config.method, part.few_labels)
     recipe = recipe.override(accumulate=recipe.accumulate * turns)
     journal = Journal(part.url)
@@ -294,6 +399,7 @@ def _train_part(
                 torch.save({**state, "part": part.url}, Path(folder) / STATE_FILE)
                 checkpoint = Checkpoint.from_directory(folder)
                 journal.write_tensorboard()
+                run.mark()
             ray.train.report({"position": state["position"]}, checkpoint=checkpoint)
 
     train(
@@ -304,7 +410,7 @@ def _train_part(
         steps=steps,
         device=device,
         title=part.title(config.method),
-        gauges=gauges,
+        gauges=opened.gauges,
         state=_last_state(part),
         save=save,
         log=journal.add,
@@ -322,6 +428,7 @@ def _train_part(
                 "regions": list(data.regions),
                 "budget": part.budget,
                 "seed": part.seed,
+                "images": len(opened.data),
                 "samples": len(data),
                 "labelled": int((data.labels != UNLABELLED).sum()),
                 "steps": steps,
@@ -348,7 +455,9 @@ def restrict(data: Samples, recipe: Recipe, part: Part, method: str) -> tuple[Sa
     if keeps or (labels != UNLABELLED).all():
         return (data if labels is data.labels else data.with_labels(labels)), recipe
     few = data.with_labels(labels).take(np.flatnonzero(labels != UNLABELLED))
-    return few, recipe.override(batch_size=min(recipe.batch_size, len(few)))
+    if part.few_labels:
+        recipe = recipe.override(batch_size=min(recipe.batch_size, len(few)), accumulate=1)
+    return few, recipe
 
 
 def _last_state(part: Part) -> State | None:

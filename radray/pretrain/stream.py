@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from radray.images.places import Places
 from radray.pretrain.order import GroupedOrder
-from radray.pretrain.samples import Batch, Pixels, Rows, Slice, TrainingSet
+from radray.pretrain.samples import Batch, Pixels, Rows, Samples, Slice, TrainingSet
 
 CHUNK = 4096
 """Samples permuted and read together: 200 MB at 224 pixels."""
+IN_MEMORY_BYTES = 1 << 28
+"""Pixels of a part of the table that are held in memory rather than streamed."""
 STRETCH = 256
 """Chunks of one Ray Data execution; starting one takes about a second."""
 
@@ -24,8 +26,8 @@ class StreamedSet:
     """The train split of an images table, left where it is.
 
     Each rank runs its own stream over its shares of the batches: Ray Data tasks anywhere in the cluster read the row
-    groups of a chunk, and blocks come in order (`preserve_order`). The order is a function of seed and position
-    (`GroupedOrder`), so a stream can begin anywhere, for any number of ranks.
+    groups of a chunk, two at a time, and blocks come in order (`preserve_order`). The order is a function of seed and
+    position (`GroupedOrder`), so a stream can begin anywhere, for any number of ranks.
 
     Args:
         places: Where its images lie.
@@ -52,9 +54,15 @@ class StreamedSet:
         """The same images with other labels, Int64[samples]."""
         return StreamedSet(dataclasses.replace(self.places, labels=labels), self.chunk)
 
-    def take(self, rows: Rows) -> TrainingSet:
-        """Only some of the images: few enough to be held in memory."""
+    def take(self, rows: Rows) -> Samples:
+        """Only some of the images: in memory where they are few, else streamed."""
+        if len(rows) * self.side_px**2 > IN_MEMORY_BYTES:
+            return StreamedSet(self.places.take(rows), self.chunk)
         return TrainingSet(self.read(rows), self.labels[rows], self.names(rows), self.regions)
+
+    def spread(self, rows: Rows, most: int) -> Rows:
+        """Up to `most` of some rows from a few row groups, each of which is read whole."""
+        return self.places.spread(rows, most)
 
     def batches(self, wanted: Slice) -> Iterator[Batch]:
         """One rank's shares of successive batches."""
@@ -69,7 +77,9 @@ class StreamedSet:
         for start in range(first, last + 1, STRETCH):
             chunks = range(start, min(start + STRETCH, last + 1))
             numbers = ray.data.from_items([{"chunk": number} for number in chunks], override_num_blocks=len(chunks))
-            read = numbers.map_batches(read_chunk, batch_size=1, fn_kwargs={"shared": [shared]}, num_cpus=0.25)
+            read = numbers.map_batches(
+                read_chunk, batch_size=1, fn_kwargs={"shared": [shared]}, num_cpus=0, concurrency=2
+            )
             coming: Any = read.iter_batches(batch_size=wanted.share, batch_format="numpy", prefetch_batches=2)
             for found in coming:
                 rows = found["row"]
@@ -94,4 +104,4 @@ def _read_chunk(task: dict[str, NDArray[Any]], shared: list[Any]) -> dict[str, N
     mine = slice(wanted.rank * wanted.share, (wanted.rank + 1) * wanted.share)
     shares = [order.batch(position, wanted.batch)[mine] for position in range(begin, end, wanted.batch)]
     rows = np.concatenate(shares) if shares else np.empty(0, np.int64)
-    return {"row": rows, "image": places.read(rows).reshape(len(rows), -1)}
+    return {"row": rows, "image": places.read(rows).reshape(len(rows), places.side_px**2)}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from radray.pretrain.backbone import Backbone
-from radray.pretrain.method import UNLABELLED, Method, gather_labels, gather_rows
+from radray.pretrain.method import UNLABELLED, Method, full_precision, gather_labels, gather_rows
 
 
 def supervised_contrastive_loss(first: Tensor, second: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -60,7 +60,8 @@ class SupCon(Method):
         self.projection = SimCLRProjectionHead(backbone.dimension, backbone.dimension, 128)
         self.temperature = temperature
 
-    def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:  # noqa: D102
+    def forward(self, views: list[Tensor], labels: Tensor) -> Tensor:  # noqa: D102
         first, second = (self.projection(self.backbone(view)).float() for view in views)
         self.embeddings = (first.detach(), second.detach())
-        return supervised_contrastive_loss(first, second, labels, self.temperature)
+        with full_precision(first.device):
+            return supervised_contrastive_loss(first, second, labels, self.temperature)

@@ -22,14 +22,13 @@ class Supervised(Method):
     """
 
     views = 1
-    needs_labels = True
 
     def __init__(self, backbone: Backbone, regions: int, smoothing: float = 0.0) -> None:
         super().__init__(backbone)
         self.classifier = nn.Linear(backbone.dimension, regions)
         self.smoothing = smoothing
 
-    def forward(self, views: list[Tensor], labels: Tensor, progress: float) -> Tensor:  # noqa: D102
+    def forward(self, views: list[Tensor], labels: Tensor) -> Tensor:  # noqa: D102
         features = self.backbone(views[0])
         self.embeddings = (features.detach(),)
         logits = self.classifier(features).float()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from io import BytesIO
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
@@ -54,16 +52,21 @@ def load_weights(backbone: Backbone, url: str) -> None:
 
 
 def _read(url: str) -> dict[str, Tensor]:
-    body = storage.read_bytes(url)
     try:
+        body = storage.read_bytes(url)
         if url.endswith(".safetensors"):
             return dict(load_safetensors(body))
         loaded: Any = torch.load(BytesIO(body), map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ConfigError(f"--weights {url} cannot be read as weights: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # whatever a file that holds no weights makes the readers stumble over
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"--weights {url} cannot be read as weights: {reason}") from error
     for name in _WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
             loaded = loaded[name]
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+    is_state = isinstance(loaded, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
+    )
+    if not is_state:
         raise ConfigError(f"--weights {url} holds no state dict of tensors; save the network's state_dict()")
-    return loaded
+    state: dict[str, Tensor] = loaded
+    return state

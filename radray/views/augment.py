@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +14,9 @@ from torch.nn import functional
 
 from radray.views.config import ViewConfig
 from radray.views.gauge import GaugeLibrary, paste_gauges
+
+NOISE_BLOCK = 16
+"""Images whose noise comes from one seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +41,37 @@ class ViewDraws:
     """Float[batch, 4]: left, top, right, bottom of the blanked rectangle, shares of the side; none if right ≤ left."""
     noise_seed: int
     """Seeds the noise pixels."""
+    first: int = 0
+    """Place of the first row in the whole batch."""
 
     def rows(self, start: int, stop: int) -> ViewDraws:
         """The draws of some images of the batch: a rank's slice of the global batch."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "noise_seed"}
-        rows = {name: value[start:stop] for name, value in parts.items()}
-        return ViewDraws(**rows, noise_seed=self.noise_seed + start)
+        rows: dict[str, Any] = {name: value[start:stop] for name, value in self._tensors()}
+        return dataclasses.replace(self, **rows, first=self.first + start)
+
+    def to(self, device: torch.device) -> ViewDraws:
+        """The draws on a device."""
+        moved: dict[str, Any] = {name: to_device(value, device) for name, value in self._tensors()}
+        return dataclasses.replace(self, **moved)
+
+    def noise(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """Standard normal noise, Float[shape]; that of an image depends on its place in the whole batch alone."""
+        last = self.first + shape[0]
+        blocks = []
+        for block in range(self.first // NOISE_BLOCK, -(-last // NOISE_BLOCK)):
+            generator = torch.Generator(device).manual_seed(mix_seed((self.noise_seed, block)))
+            blocks.append(torch.randn((NOISE_BLOCK, *shape[1:]), generator=generator, device=device))
+        start = self.first % NOISE_BLOCK
+        return torch.cat(blocks)[start : start + shape[0]]
+
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        found = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return [(name, value) for name, value in found if isinstance(value, Tensor)]
+
+
+def to_device(host: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; a GPU gets it while the CPU goes on."""
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def draw_views(config: ViewConfig, batch: int, gauges: int, seed: tuple[int, ...]) -> ViewDraws:
@@ -149,27 +179,25 @@ def view_steps(images: Tensor, draws: ViewDraws, library: GaugeLibrary, side_px:
     """What `render_views` does, step by step: the name of each step and Float32[batch, 1, height, width] after it."""
     device = images.device
     grey = images.float().div_(255)
-    grey = paste_gauges(
-        grey, library, draws.gauge.to(device), draws.gauge_place.to(device), draws.gauge_opacity.to(device)
-    )
+    draws = draws.to(device)
+    grey = paste_gauges(grey, library, draws.gauge, draws.gauge_place, draws.gauge_opacity)
     yield "gauges", grey[:, None]
-    grid = functional.affine_grid(draws.theta.to(device), [len(images), 1, side_px, side_px], align_corners=False)
+    grid = functional.affine_grid(draws.theta, [len(images), 1, side_px, side_px], align_corners=False)
     view = functional.grid_sample(grey[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     yield "geometry, crop", view
-    tone = draws.tone.to(device)[:, :, None, None, None]
+    tone = draws.tone[:, :, None, None, None]
     brightness, contrast, gamma, detail, equalisation, deviation = tone.unbind(1)
     view = view + detail * (view - _blur(view))
     view = view + equalisation * (view - _coarse(view))
     yield "sharpness, latitude", view
-    noise = torch.Generator(device).manual_seed(draws.noise_seed)
-    view = view + deviation * torch.randn(view.shape, generator=noise, device=device)
+    view = view + deviation * draws.noise(view.shape, device)
     view = view.clamp(0, 1).pow(gamma)
     yield "noise, tone curve", view
     mean = view.mean(dim=(2, 3), keepdim=True)
     view = (((view - mean) * contrast + mean) * brightness).clamp_(0, 1)
-    view = torch.where(draws.inverted.to(device)[:, None, None, None], 1 - view, view)
+    view = torch.where(draws.inverted[:, None, None, None], 1 - view, view)
     yield "brightness, contrast", view
-    yield "cut-out, frame", _frame(_hole(view, draws.hole.to(device)), draws.frame.to(device))
+    yield "cut-out, frame", _frame(_hole(view, draws.hole), draws.frame)
 
 
 def _blur(view: Tensor) -> Tensor:

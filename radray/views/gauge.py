@@ -18,6 +18,8 @@ from radray.cleaning.annotations import find_annotations
 
 SCALES = (0.8, 1.0, 1.2)
 """Sizes every gauge is kept in."""
+_WIDEST = 1.2
+"""Width of a marker over its height, at most: one character, framed perhaps."""
 _LEAST_CONTRAST = 0.6
 """Between a marker of the archive and its ground, share of the range: lead is white on air, bone is greyer."""
 
@@ -84,8 +86,8 @@ def _centred(drawn: np.ndarray, size: int) -> np.ndarray:
 def harvest_gauges(images: NDArray[np.uint8], most: int = 48) -> dict[str, NDArray[np.float32]]:
     """Cut the side markers out of an archive's own images.
 
-    A marker is one or two characters apart from everything else (`radray.cleaning.annotations`); longer writing was
-    painted over when the images were cleaned, so no name can be among them.
+    A marker is one or two characters apart from everything else (`radray.cleaning.annotations`). Only those no wider
+    than one character are taken, and each by itself: a name of two letters would pass for a marker too.
 
     Args:
         images: UInt8[n, side, side], cleaned.
@@ -113,6 +115,8 @@ def _markers(image: NDArray[np.uint8]) -> list[tuple[float, NDArray[np.float32]]
     levels = image.astype(np.float32) / np.float32(255)
     found = []
     for box in find_annotations(levels).markers:
+        if box.right - box.left > _WIDEST * (box.bottom - box.top):
+            continue
         patch = levels[max(0, box.top - 2) : box.bottom + 2, max(0, box.left - 2) : box.right + 2]
         edge = np.concatenate([patch[0], patch[-1], patch[:, 0], patch[:, -1]])
         ground, tone = float(np.median(edge)), float(patch.max())

@@ -68,11 +68,17 @@ def test_other_weights_are_refused_in_one_line(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "noise.safetensors").write_bytes(b"no weights")
     (tmp_path / "code.pt").write_bytes(pickle.dumps(Code(), protocol=2))
     torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({1: torch.ones(2)}, tmp_path / "numbers.pt")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "noise.pt").write_bytes(b"some text that is no file of torch's")
     for name, complaint in (
         ("other.pt", "is not of resnet10 at 32 px"),
         ("noise.safetensors", "cannot be read as weights"),
         ("code.pt", "cannot be read as weights"),
         ("list.pt", "no state dict"),
+        ("numbers.pt", "no state dict"),
+        ("folder", "cannot be read as weights"),
+        ("noise.pt", "cannot be read as weights"),
     ):
         with pytest.raises(ConfigError, match=complaint) as caught:
             load_weights(backbone, str(tmp_path / name))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from radray.pretrain.journal import read_journal
 from tests.conftest import CHECKOUT
@@ -91,6 +92,16 @@ def position(run: Path) -> float:
     return lines[-1]["position"] if lines else 0
 
 
+def position_of(checkpoint: Path) -> int:
+    """Samples consumed at a checkpoint."""
+    return int(torch.load(checkpoint / "state.pt", weights_only=True)["position"])
+
+
+def went_on_at(run: Path) -> float:
+    """The position at which the process that wrote the newest line began."""
+    return read_journal(str(run))[-1]["began_at"]
+
+
 def wait_until_under_way(process: subprocess.Popen[str], run: Path, beyond: float = 0) -> None:
     """Until a checkpoint and a line of the journal are there, well before the end."""
     deadline = time.monotonic() + 300
@@ -121,17 +132,21 @@ def test_after_the_driver_is_killed_the_same_command_gives_the_same_weights(
     undisturbed: tuple[Path, dict[str, Any]],
 ) -> None:
     folder, expected = undisturbed
-    run = folder / "driver"
-    seen = 0.0
+    run, began = folder / "driver", 0
+    seen = 1000.0
     for _ in range(2):
         process = start(folder, "driver")
         wait_until_under_way(process, run, beyond=seen)
         seen = position(run)
+        assert went_on_at(run) >= began
+        began = position_of(checkpoints(run)[-1])
         kill(list(below(process.pid)))
         process.communicate()
     summary = finish(start(folder, "driver"))
     assert summary["digest"] == expected["digest"] and summary["loss"] == expected["loss"]
     assert is_joined(run)
+    # The last start took the newest checkpoint (one more may have been on its way), not the beginning.
+    assert went_on_at(run) >= began > 500
     # What both journals tell is the same to the last bit: no sample was shown twice and none left out.
     peace = {line["position"]: line["loss"] for line in read_journal(str(folder / "peace"))}
     common = [line for line in read_journal(str(run)) if line["position"] in peace]
@@ -143,12 +158,13 @@ def test_after_a_worker_is_killed_the_job_goes_on_to_the_same_weights(
 ) -> None:
     folder, expected = undisturbed
     process = start(folder, "worker")
-    wait_until_under_way(process, folder / "worker")
+    wait_until_under_way(process, folder / "worker", beyond=1000)
     victims = train_workers(below(process.pid))
     assert victims
     kill(victims)
     summary = finish(process)
     assert summary["digest"] == expected["digest"] and is_joined(folder / "worker")
+    assert went_on_at(folder / "worker") >= 500
 
 
 def test_after_a_node_is_lost_training_goes_on_with_fewer_workers(
@@ -163,7 +179,7 @@ def test_after_a_node_is_lost_training_goes_on_with_fewer_workers(
         nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 << 20) for _ in range(2)]
         cluster.wait_for_nodes(timeout=120)
         process = start(folder, "node", "--workers", "2", "--cpus-per-worker", "1", RAY_ADDRESS=cluster.address)
-        wait_until_under_way(process, folder / "node")
+        wait_until_under_way(process, folder / "node", beyond=1000)
         seen = position(folder / "node")
         cluster.remove_node(nodes[0], allow_graceful=False)
         summary = finish(process)
@@ -174,3 +190,4 @@ def test_after_a_node_is_lost_training_goes_on_with_fewer_workers(
     assert abs(summary["knn_accuracy"] - expected["knn_accuracy"]) <= 0.1
     workers = [line["workers"] for line in lines]
     assert workers[0] == 2 and workers[-1] == 1 and workers == sorted(workers, reverse=True)
+    assert 0 < lines[-1]["began_at"] <= lines[workers.index(1)]["position"]

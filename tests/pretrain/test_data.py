@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from radray.cleaning.annotations import find_annotations
 from radray.cleaning.config import CleaningConfig
 from radray.errors import ConfigError
 from radray.images.reading import load_images, save_cleaning
@@ -21,6 +23,7 @@ from radray.pretrain.data import (
     table_digest,
 )
 from radray.pretrain.samples import TrainingSet
+from radray.views.gauge import harvest_gauges
 from tests.probe.drawn_images import REGIONS, write_images
 
 
@@ -50,12 +53,22 @@ def test_the_cache_serves_without_the_table(table: str) -> None:
     again = open_training_set(table, digest, "cache")
     assert isinstance(first, TrainingSet) and isinstance(again, TrainingSet)
     assert isinstance(again.images, np.memmap) and np.array_equal(first.images, again.images)
+    with_label = np.flatnonzero(again.labels >= 0)
+    part = again.take(with_label[::2]).take(np.arange(3))
+    assert part.images is again.images  # no copy
+    assert np.array_equal(part.read(np.arange(3)), again.images[with_label[:6:2]])
 
 
 def test_a_table_larger_than_the_disk_does_not_fit(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fits_on_disk(table)
+    digest = table_digest(table)
+    assert fits_on_disk(table, digest)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 9, 1000))  # type: ignore[attr-defined]
-    assert not fits_on_disk(table)
+    assert not fits_on_disk(table, digest)
+    monkeypatch.undo()
+    monkeypatch.setenv("RADRAY_CACHE", str(Path(table).parent / "cache"))
+    open_training_set(table, digest, "cache")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 9, 1000))  # type: ignore[attr-defined]
+    assert fits_on_disk(table, digest)  # it is there
 
 
 @pytest.mark.parametrize("source", ["cache", "stream"])
@@ -72,6 +85,16 @@ def test_without_labels_there_is_no_monitor(table: str) -> None:
     digest = table_digest(table)
     data = open_training_set(table, digest, "cache")
     assert open_monitor(table, data.with_labels(np.full(len(data), -1)), digest) is None
+
+
+def test_two_letters_side_by_side_might_be_a_name_and_are_no_gauge() -> None:
+    image = np.zeros((256, 256), np.uint8)
+    cv2.putText(image, "WU", (100, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1)
+    assert find_annotations(image.astype(np.float32) / 255).markers
+    assert len(harvest_gauges(image[None])["grey"]) == 0
+    image = np.zeros((256, 256), np.uint8)
+    cv2.putText(image, "R", (100, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1)
+    assert len(harvest_gauges(image[None])["grey"]) == 3
 
 
 def test_gauges_of_the_archive_join_the_synthetic_ones(table: str) -> None:

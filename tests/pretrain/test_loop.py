@@ -104,7 +104,7 @@ def test_few_labels_take_the_other_labels_away(data: TrainingSet) -> None:
     part = Part(url="/x", budget="3", seed=1)
     few, recipe = restrict(data, RECIPE, part, "supervised")
     assert isinstance(few, TrainingSet)
-    assert len(few.images) == 6 and np.bincount(few.labels).tolist() == [3, 3] and recipe.batch_size == 6
+    assert len(few) == 6 and np.bincount(few.labels).tolist() == [3, 3] and recipe.batch_size == 6
     kept, recipe = restrict(data, RECIPE, part, "supcon")
     assert (
         isinstance(kept, TrainingSet) and len(kept) == 64 and (kept.labels >= 0).sum() == 6 and recipe.batch_size == 16
@@ -179,7 +179,7 @@ def _train_rank(rank: int, world: int, folder: str, data: TrainingSet) -> None:
             "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
         )
     loop.bfloat16_pays = lambda device: False  # rounding hides what is compared
-    recipe = dataclasses.replace(RECIPE, views=dataclasses.replace(RECIPE.views, noise=0.0), study_mates=0.5, **LINEAR)
+    recipe = dataclasses.replace(RECIPE, views=dataclasses.replace(RECIPE.views, gamma=0.0), study_mates=0.5, **LINEAR)
     methods = {name: run(name, data, 3, recipe) for name in ("simclr", "byol", "supcon", "supervised")}
     if rank == 0:
         torch.save({name: method.state_dict() for name, method in methods.items()}, f"{folder}/{world}.pt")

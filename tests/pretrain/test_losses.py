@@ -68,7 +68,7 @@ def test_byol_matches_its_slow_twin() -> None:
     torch.manual_seed(0)
     method = BYOL(Backbone("resnet10", 32)).eval()
     views = [torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32)]
-    loss = float(method(views, LABELS[:4], 0.0))
+    loss = float(method(views, LABELS[:4]))
     expected = 0.0
     for online, target in ((0, 1), (1, 0)):
         for number in range(4):
@@ -97,7 +97,7 @@ def test_supervised_ignores_images_without_label() -> None:
     known = UNLABELLED != LABELS
     logits = method.classifier(method.backbone(images[known]))
     expected = nn.functional.cross_entropy(logits, LABELS[known])
-    assert float(method([images], LABELS, 0.0).detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
+    assert float(method([images], LABELS).detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
 
 
 class Linear(nn.Module):
@@ -164,7 +164,7 @@ def _rank(rank: int, folder: str) -> None:
             synced = synchronise_batch_norm(method, torch.device("cpu")) if builder is build_whole else method
             network = nn.parallel.DistributedDataParallel(synced, find_unused_parameters=True)
             views = [view[rank * 4 : rank * 4 + 4] for view in images(method.views)]
-            loss = network(views, LABELS[rank * 4 : rank * 4 + 4], 0.0)
+            loss = network(views, LABELS[rank * 4 : rank * 4 + 4])
             loss.backward()
             torch.distributed.all_reduce(loss.detach_())
             if builder is build:
@@ -187,7 +187,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, dict[str
 def test_two_ranks_equal_the_joined_batch(name: str, two_ranks: tuple[Found, dict[str, Any]]) -> None:
     loss, found = two_ranks[0][name]
     method = build(name)
-    joined = method(batch(method.views), LABELS, 0.0)
+    joined = method(batch(method.views), LABELS)
     joined.backward()
     assert torch.allclose(loss, joined.detach(), atol=1e-5)
     expected = gradients(method)
@@ -201,7 +201,7 @@ def test_two_ranks_equal_the_joined_batch_with_batch_normalisation(
 ) -> None:
     loss, found, moved = two_ranks[1][name]
     method = build_whole(name)
-    joined = method(whole_batch(method.views), LABELS, 0.0)
+    joined = method(whole_batch(method.views), LABELS)
     joined.backward()
     assert torch.allclose(loss, joined.detach(), atol=1e-5)
     expected = gradients(method)
@@ -228,4 +228,18 @@ def test_label_smoothing_shares_weight_and_ignores_images_without_label() -> Non
         log_p = torch.log_softmax(method.classifier(method.backbone(views[0])), dim=1)
         wanted = 0.7 * torch.nn.functional.one_hot(labels.clamp_min(0), 3) + 0.1
         expected = -(wanted * log_p).sum(dim=1)[labels >= 0].mean()
-        assert torch.allclose(method(views, labels, 0.0), expected, atol=1e-5)
+        assert torch.allclose(method(views, labels), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["simclr", "byol", "supcon"])
+def test_losses_keep_full_precision_where_networks_do_not(name: str) -> None:
+    method = build(name)
+    for part in ("backbone", "target_backbone", "projection", "target_projection", "prediction"):
+        if hasattr(method, part):
+            setattr(method, part, nn.Identity())
+    projections = [torch.randn(8, 128), torch.randn(8, 128)]
+    with torch.no_grad():
+        whole = method(projections, LABELS)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = method(projections, LABELS)
+    assert half.dtype == torch.float32 and torch.equal(half, whole)

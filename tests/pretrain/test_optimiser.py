@@ -14,6 +14,11 @@ from radray.pretrain.recipes import cpu_demo
 
 def test_only_matrices_and_kernels_are_decayed() -> None:
     backbone = Backbone("resnet10", 32)
+    transformer = Backbone("vit_s", 32)
+    free = build_optimiser(transformer, cpu_demo()).param_groups[1]["params"]
+    names = {name for name, value in transformer.named_parameters() if any(value is each for each in free)}
+    assert {"network.class_token", "network.encoder.pos_embedding"} <= names
+    assert not any("mlp.0.weight" in name for name in names)
     for name, kind in (("adamw", torch.optim.AdamW), ("lars", LARS)):
         optimiser = build_optimiser(backbone, dataclasses.replace(cpu_demo(), optimiser=name))  # type: ignore[arg-type]
         assert isinstance(optimiser, kind)

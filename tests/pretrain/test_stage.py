@@ -65,6 +65,7 @@ def test_two_workers_leave_a_run_folder(trained: tuple[Path, list[dict[str, Any]
     assert {"loss", "learning_rate", "feature_std", "alignment", "uniformity", "waiting_share"} <= lines[-1].keys()
     assert (folder / "run" / "tensorboard").is_dir()
     assert 0 <= summary["knn_accuracy"] <= 1
+    assert few["by_status"] == {"trained": few["rows_in"] - 2, "left_out_without_label": 2}
     assert few["networks"] == 2 and load_run(str(folder / "few" / "budgets" / "2-seed0")).document["labelled"] == 8
 
 
@@ -78,6 +79,8 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(trained: tuple[Path
     (folder / "run" / "run.json").rename(folder / "kept.json")  # begun, not finished
     with pytest.raises(ConfigError, match="holds a run with another run_seed"):
         run_pretrain(dataclasses.replace(same, seed=7))
+    with pytest.raises(ConfigError, match="begun with --source stream; keep it"):
+        run_pretrain(dataclasses.replace(same, source="cache"))
     (folder / "kept.json").rename(folder / "run" / "run.json")
 
 
@@ -90,6 +93,7 @@ def test_a_loss_that_is_no_number_stops_at_once_with_the_images(tmp_path: Path) 
         run_pretrain(settings(tmp_path, weights=str(tmp_path / "broken.safetensors"), workers=2))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run" / "run.json").exists()
+    assert not json.loads((tmp_path / "run" / "started.json").read_text())["has_checkpoint"]
 
 
 def test_refusals_before_any_work(tmp_path: Path) -> None:
@@ -99,12 +103,15 @@ def test_refusals_before_any_work(tmp_path: Path) -> None:
         ({"backbone": "vit_s", "side_px": 40}, "patches of 16 pixels"),
         ({"backbone": "resnet11"}, "backbone 'resnet11' is unknown"),
         ({"source": "stream"}, "set --study-mates 0"),
+        ({"side_px": 64}, "--side-px is 64, the stored images have 32"),
+        ({"workers": 12}, "leaves less than 2 to each of 12 workers"),
     ):
         with pytest.raises(ConfigError, match=complaint):
-            run_pretrain(settings(tmp_path, output=str(tmp_path / complaint[:8]), **changed))
+            run_pretrain(settings(tmp_path, **changed))
+        assert not list(tmp_path.glob("run/*"))  # nothing that would stand in the way of better settings
 
 
 def test_the_recipe_in_the_run_is_what_was_asked_for(trained: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, _ = trained
     recipe = json.loads((folder / "run" / "run.json").read_text())["recipe"]
-    assert recipe["batch_size"] == 16 and recipe["monitor_epochs"] == 1 and recipe["views"]["gauges"] == 2
+    assert recipe["batch_size"] == 16 and recipe["views"]["gauges"] == 2

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 
 from radray.errors import ConfigError
 from radray.images.places import Places, find_places
 from radray.images.reading import load_images
+from radray.pretrain import stream as stream_module
 from radray.pretrain.order import GroupedOrder
 from radray.pretrain.samples import Slice
-from radray.pretrain.stream import StreamedSet
+from radray.pretrain.stream import StreamedSet, _read_chunk
 from tests.probe.drawn_images import write_images
 
 FIRST = np.array([0, 7, 12, 13, 20, 33])
@@ -72,6 +74,20 @@ def stream(places: Places, position: int, rank: int, world: int, batches: int) -
     return [batch.rows for batch in found]
 
 
+@pytest.mark.parametrize(("chunk", "batch", "end"), [(32, 12, 260), (32, 40, 400), (8, 32, 96)])
+def test_chunks_and_batches_need_not_fit(
+    table: str, chunk: int, batch: int, end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = find_places(table, ["train"])
+    order, wanted = GroupedOrder(places.first, 5, chunk), Slice(seed=5, position=24, end=end, batch=batch)
+    monkeypatch.setattr(ray, "get", lambda held: held)
+    read = [_read_chunk({"chunk": np.array([number])}, [(places, order, wanted)]) for number in range(-(-end // chunk))]
+    rows = np.concatenate([part["row"] for part in read])
+    expected = [order.batch(position, batch) for position in range(24, end, batch)]
+    assert np.array_equal(rows, np.concatenate(expected))
+    assert {part["image"].shape[1] for part in read} == {32 * 32}
+
+
 @pytest.mark.usefixtures("ray_cluster")
 def test_ray_data_brings_the_order_to_any_rank_from_any_position(table: str) -> None:
     places = find_places(table, ["train"])
@@ -89,4 +105,21 @@ def test_a_stream_taken_in_part_is_a_set_in_memory(table: str, tmp_path: Path) -
     few = streamed.with_labels(labels).take(np.arange(5))
     assert len(few) == 5 and few.labels.tolist() == [0] * 5 and few.names(np.arange(5)) == streamed.names(np.arange(5))
     batch = next(itertools.islice(few.batches(Slice(seed=0, position=0, end=4, batch=4)), 1))
-    assert np.array_equal(batch.pixels, few.images[batch.rows])
+    assert np.array_equal(batch.pixels, few.read(batch.rows))
+
+
+def test_a_large_part_stays_in_the_table(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "IN_MEMORY_BYTES", 0)
+    streamed = StreamedSet(find_places(table, ["train"]))
+    rows = np.flatnonzero(streamed.labels >= 0)
+    part = streamed.take(rows)
+    assert isinstance(part, StreamedSet) and 0 < len(part) == len(rows) < len(streamed)
+    everyone = np.arange(len(part))
+    assert part.names(everyone) == streamed.names(rows) and np.array_equal(part.read(everyone), streamed.read(rows))
+    assert np.array_equal(part.labels, streamed.labels[rows])
+
+
+def test_a_few_groups_give_a_spread_sample(table: str) -> None:
+    places = find_places(table, ["train"])
+    chosen = places.spread(np.arange(len(places)), 10, groups=3)
+    assert len(chosen) == 10 and len(np.unique(np.searchsorted(places.first, chosen, side="right"))) == 3
