@@ -38,7 +38,7 @@ from radray.views.gauge import GaugeLibrary, harvest_gauges, synthetic_gauges
 
 SIDE = 96
 NAMES = load_regions("skeletal14").names
-GOAL = 0.8
+GOAL, LEAST_DROP = 0.8, 0.02
 
 
 def draw(planned: Planned, config: PhantomConfig) -> NDArray[np.uint8] | None:
@@ -136,7 +136,8 @@ def main() -> None:
                 seen = {"train": images[source]["train"], "test": images["plain"]["test"]}
                 found[setting].append(probe(backbone, seen, labels))
         clean, off, on = (float(np.mean(found[setting])) for setting in ("clean", "off", "on"))
-        back = (on - off) / max(clean - off, 1e-9)
+        # Where the cue does no harm there is nothing to win back.
+        back = (on - off) / (clean - off) if clean - off >= LEAST_DROP else float("nan")
         print(f"{method:<34}{clean:>8.3f}{off:>8.3f}{on:>8.3f}{back:>10.0%}", flush=True)
         results |= {
             f"{method}: drop without gauges": result(round(clean - off, 4), baseline=round(clean, 4)),

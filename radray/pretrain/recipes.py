@@ -91,6 +91,7 @@ def cpu_demo() -> Recipe:
         byol_momentum=0.9,
         label_smoothing=0.1,
         study_mates=0.5,
+        monitor_epochs=14,
         views=ViewConfig(
             brightness=0.3,
             contrast=0.4,
@@ -112,7 +113,14 @@ def cpu_demo() -> Recipe:
 def cpu_small() -> Recipe:
     """96 px, ResNet-10: about ten minutes a method for 3,000 images on one of two busy cores."""
     return dataclasses.replace(
-        cpu_demo(), side_px=96, epochs=12, supcon_epochs=12, byol_epochs=8, supervised_epochs=25, byol_momentum=0.95
+        cpu_demo(),
+        side_px=96,
+        epochs=12,
+        supcon_epochs=12,
+        byol_epochs=8,
+        supervised_epochs=25,
+        byol_momentum=0.95,
+        monitor_epochs=4,
     )
 
 
