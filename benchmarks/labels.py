@@ -81,7 +81,7 @@ def main() -> None:
             epochs=epochs[method],
             budgets=BUDGETS if method in ("supcon", "supervised") else (),
             budget_seeds=given.seeds,
-            budget_steps=given.supervised_steps,
+            budget_steps=given.supervised_steps if method == "supervised" else None,
             threads=int(os.environ.get("OMP_NUM_THREADS", "1")),
         )
 
