@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 from radray import storage, streaming
 from radray.errors import ConfigError
 from radray.tables import row_id
+from tests.processes import kill_tree
 
 pytestmark = pytest.mark.timeout(600)
 ROWS = 60
@@ -145,41 +145,6 @@ def test_a_transform_that_loses_rows_stops_the_run(tmp_path: Path) -> None:
     write_source(str(tmp_path / "source"))
     with pytest.raises(Exception, match=r"[0-9]+ rows went in, [0-9]+ came out"):
         streaming.run(a_pass(str(tmp_path), arguments={"drop_last": True}))
-
-
-def descendants(pid: int) -> list[int]:
-    """`pid` and every process below it, also those in sessions of their own (Ray's)."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-            except OSError:
-                continue
-            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
-    found, todo = [], [pid]
-    while todo:
-        found.append(todo.pop())
-        todo += children.get(found[-1], [])
-    return found
-
-
-def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to the driver and everything it started; twice, for what was being started meanwhile."""
-    family = descendants(process.pid)
-    os.kill(process.pid, signal.SIGSTOP)
-    for pid in dict.fromkeys([*descendants(process.pid), *family]):
-        if pid != process.pid:
-            _kill(pid)
-    _kill(process.pid)
-    process.wait()
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the processes to kill")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import torch
 from radray.pretrain.journal import read_journal
 from tests.conftest import CHECKOUT
 from tests.probe.drawn_images import SIDE, write_images
+from tests.processes import descendants, kill, kill_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -52,26 +51,7 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     return summary
 
 
-def below(root: int) -> Iterator[int]:
-    """`root` and all processes below it, the deepest first."""
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == root:
-                yield from below(int(entry.name))
-        except OSError:
-            continue
-    yield root
-
-
-def kill(pids: list[int]) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def train_workers(pids: Iterator[int]) -> list[int]:
+def train_workers(pids: list[int]) -> list[int]:
     """Those of some processes that run the training loop."""
     found = []
     for pid in pids:
@@ -140,7 +120,7 @@ def test_after_the_driver_is_killed_the_same_command_gives_the_same_weights(
         seen = position(run)
         assert went_on_at(run) >= began
         began = position_of(checkpoints(run)[-1])
-        kill(list(below(process.pid)))
+        kill_tree(process)
         process.communicate()
     summary = finish(start(folder, "driver"))
     assert summary["digest"] == expected["digest"] and summary["loss"] == expected["loss"]
@@ -159,9 +139,10 @@ def test_after_a_worker_is_killed_the_job_goes_on_to_the_same_weights(
     folder, expected = undisturbed
     process = start(folder, "worker")
     wait_until_under_way(process, folder / "worker", beyond=1000)
-    victims = train_workers(below(process.pid))
+    victims = train_workers(descendants(process.pid))
     assert victims
-    kill(victims)
+    for victim in victims:
+        kill(victim)
     summary = finish(process)
     assert summary["digest"] == expected["digest"] and is_joined(folder / "worker")
     assert went_on_at(folder / "worker") >= 500
