@@ -90,16 +90,14 @@ class Follower:
     """Follows the journals of the networks in training: prints what is new, and tells MLflow if wanted.
 
     Args:
-        journals: Title of each network → URL of its run folder.
+        journals: URL of each network's run folder → what to call it.
         tracker: Called with (title, line) for every new line.
     """
 
     def __init__(self, journals: dict[str, str], tracker: Callable[[str, Line], None] | None = None) -> None:
         self._journals = dict(journals)
         self._tracker = tracker
-        self._seen = {
-            title: max((line["position"] for line in read_journal(url)), default=0.0) for title, url in journals.items()
-        }
+        self._seen = {url: max((line["position"] for line in read_journal(url)), default=0.0) for url in journals}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -115,20 +113,23 @@ class Follower:
 
     def _watch(self) -> None:
         while not self._stop.wait(2 * LOG_EVERY_S):
-            try:
-                self._tell_news()
-            except Exception as error:  # a store or tracker that does not answer for a moment ends no training
-                print(f"progress could not be read: {error}", file=sys.stderr, flush=True)
+            self._tell_news()
 
     def _tell_news(self) -> None:
-        for title, url in list(self._journals.items()):
-            news = [line for line in read_journal(url) if line["position"] > self._seen[title]]
+        try:
+            self._tell()
+        except Exception as error:  # a store or tracker that does not answer ends no training
+            print(f"progress could not be read: {error}", file=sys.stderr, flush=True)
+
+    def _tell(self) -> None:
+        for url, title in list(self._journals.items()):
+            news = [line for line in read_journal(url) if line["position"] > self._seen[url]]
             for line in news:
                 if line is news[-1] or any(name in line for name in MONITORED):
                     print(progress_line(title, line), file=sys.stderr, flush=True)
-                self._seen[title] = line["position"]
+                self._seen[url] = line["position"]
                 if line["position"] >= line["samples"]:
-                    del self._journals[title]
+                    del self._journals[url]
             if self._tracker is not None:
                 for line in news:
                     self._tracker(title, line)

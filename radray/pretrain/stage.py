@@ -113,7 +113,7 @@ def run_all(configs: Sequence[PretrainConfig]) -> list[dict[str, Any]]:
         cluster.connect()
         crew = _plan_crew(configs[0])
         waiting = [run.begin() for run in waiting]
-        titles = {part.title(run.config.method): part.url for run in waiting for part in run.unfinished()}
+        titles = {part.url: part.title(run.config.method) for run in waiting for part in run.unfinished()}
         with Follower(titles, tracker):
             refusal = _fit(configs[0], waiting, crew)
         if refusal is not None:

@@ -62,7 +62,7 @@ def test_the_follower_prints_what_is_new_and_tells_the_tracker(
 ) -> None:
     told: list[tuple[str, float]] = []
     journal = Journal(str(tmp_path))
-    with Follower({"simclr": str(tmp_path)}, lambda title, each: told.append((title, each["position"]))):
+    with Follower({str(tmp_path): "simclr"}, lambda title, each: told.append((title, each["position"]))):
         journal.add(line(8, knn_accuracy=0.4, linear_accuracy=0.5))
         journal.add(line(16))
         journal.add(line(80, eta_s=0.0))
