@@ -1,7 +1,8 @@
 """Few labels on real radiographs: each method against the supervised baseline with the same labels.
 
 Takes a folder with archive/ (DICOM) and labels.csv (path, region, source, split), indexes and cleans it by the jobs'
-own stages, trains every method without Ray's cluster doing anything else, and measures on the truth of the test split.
+own stages, trains every method, and measures on the truth of the test split: a linear probe on frozen features, and the
+same network tuned with the few labels by as many steps as the baseline (NAME_tuned; SupCon's from its own draw).
 With --source only the images of one source are used: what is learned then cannot be the source.
 
 python benchmarks/labels.py --real FOLDER --output FOLDER [--source fracatlas]
@@ -13,6 +14,7 @@ import argparse
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.csv as arrow_csv
@@ -67,30 +69,42 @@ def main() -> None:
     parser.add_argument("--recipe", default="cpu_demo")
     parser.add_argument("--epochs", type=float, nargs=3, default=(20, 15, 5), help="SimCLR, BYOL, SupCon")
     parser.add_argument("--supervised-steps", type=int, default=200)
+    parser.add_argument("--tuning-rate", type=float, default=1e-3)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     images, truth = prepare(given.real.resolve(), given.output.resolve(), given.source)
     epochs = dict(zip(METHODS, (*given.epochs, 2), strict=True))
 
-    def settings(method: MethodName) -> PretrainConfig:
+    place = given.output.resolve() / "runs"
+
+    def settings(method: MethodName, **more: Any) -> PretrainConfig:
+        learns = method in ("supcon", "supervised")
         return PretrainConfig(
-            images=images,
-            output=str(given.output.resolve() / "runs" / method),
-            method=method,
-            recipe=given.recipe,
-            epochs=epochs[method],
-            budgets=BUDGETS if method in ("supcon", "supervised") else (),
-            budget_seeds=given.seeds,
-            budget_steps=given.supervised_steps if method == "supervised" else None,
-            threads=int(os.environ.get("OMP_NUM_THREADS", "1")),
+            **{
+                "images": images,
+                "output": str(place / method),
+                "method": method,
+                "recipe": given.recipe,
+                "epochs": epochs[method],
+                "budgets": BUDGETS if learns else (),
+                "budget_seeds": given.seeds,
+                "budget_steps": given.supervised_steps if method == "supervised" else None,
+                "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
+            }
+            | more
         )
 
+    def tuned(start: MethodName) -> PretrainConfig:
+        weights, output = str(place / start), str(place / f"{start}_tuned")
+        return settings("supervised", weights=weights, output=output, learning_rate=given.tuning_rate)
+
     run_all([settings(method) for method in METHODS])
+    run_all([tuned(method) for method in METHODS[:3]])
     probe = str(given.output.resolve() / "probe")
     run_probe(
         ProbeConfig(
             images=images,
-            runs=tuple(settings(method).output for method in METHODS),
+            runs=(str(place),),
             output=probe,
             regions=REGIONS,
             truth=truth,
@@ -104,11 +118,12 @@ def main() -> None:
         if row["against"] == "truth":
             found.setdefault((row["method"], row["budget"]), []).append(row["accuracy"])
     print(f"{'accuracy on truth, test split':<30}" + "".join(f"{budget:>18}" for budget in (*BUDGETS, "all")))
-    for method in (*METHODS, "ensemble"):
+    compared = [name for method in METHODS[:3] for name in (method, f"{method}_tuned")]
+    for method in (*compared, "supervised", "ensemble"):
         cells = [found[method, budget] for budget in (*BUDGETS, "all")]
         print(f"{method:<30}" + "".join(f"{np.mean(cell):>10.3f} ± {np.std(cell):.3f}" for cell in cells))
     results = {}
-    for method in METHODS[:3]:
+    for method in compared:
         for budget in BUDGETS:
             value, baseline = (float(np.mean(found[name, budget])) for name in (method, "supervised"))
             results[f"{given.source or 'all'}, {method}, {budget}"] = result(

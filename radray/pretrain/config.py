@@ -37,8 +37,8 @@ class PretrainConfig:
     backbone: str | None = None
     """Network: resnet10, resnet18, resnet34, resnet50, convnext_tiny, vit_s."""
     weights: str | None = None
-    """File of weights to start from: a run's backbone.safetensors, or a torch state dict of torchvision's names; every
-    worker reads it."""
+    """What to start from: a run folder (networks of few labels start from its own that saw the same, or none), or
+    a file of weights: a backbone.safetensors, or a torch state dict of torchvision's names."""
     side_px: int | None = None
     """Side of the views, pixels; at most the side of the stored images."""
     epochs: float | None = None

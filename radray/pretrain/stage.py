@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -38,7 +37,7 @@ from radray.pretrain.monitor import MONITORED, Monitor
 from radray.pretrain.recipes import Recipe
 from radray.pretrain.run import load_run, save_run
 from radray.pretrain.samples import Samples
-from radray.pretrain.weights import load_weights
+from radray.pretrain.weights import digest_of, is_run, load_weights, weights_for
 from radray.views.gauge import GaugeLibrary
 
 CHECKPOINTS = "checkpoints"
@@ -134,8 +133,8 @@ def _check_trainable(run: Identified) -> None:
         raise ConfigError(
             f"--side-px is {recipe.side_px}, the stored images have {data.side_px}; set at most that, or clean larger"
         )
-    build_from(config, recipe, len(data.regions), config.seed)
     for part in run.unfinished():
+        build_from(config, recipe, len(data.regions), part)
         few, settings = restrict(data, recipe, part, config.method)
         share_of_batch(settings, len(few), config.workers or 1)
 
@@ -161,15 +160,14 @@ def _summarise(config: PretrainConfig) -> dict[str, Any]:
 
 def run_identity(config: PretrainConfig, digest: str) -> dict[str, Any]:
     """What two runs must share to be the same run."""
-    weights = (
-        hashlib.blake2b(storage.read_bytes(config.weights), digest_size=16).hexdigest() if config.weights else None
-    )
     recipe = json.loads(json.dumps(dataclasses.asdict(config.settings())))
+    tuned = config.weights is not None and is_run(config.weights)
     return {
-        "method": config.method,
+        "method": f"{load_run(config.weights).method}_tuned" if config.weights and tuned else config.method,
+        "trained_by": config.method,
         "recipe": {name: value for name, value in recipe.items() if name not in WATCHING},
         "data_digest": digest,
-        "weights_digest": weights,
+        "weights_digest": digest_of(config.weights) if config.weights else None,
         "run_seed": config.seed,
     }
 
@@ -362,15 +360,15 @@ def _open(run: Identified) -> Opened:
     return opened
 
 
-def build_from(config: PretrainConfig, recipe: Recipe, regions: int, seed: int) -> Method:
+def build_from(config: PretrainConfig, recipe: Recipe, regions: int, part: Part) -> Method:
     """A method with fresh weights, or with those of `--weights`.
 
     Raises:
         ConfigError: Unknown backbone, or weights that do not fit it.
     """
-    method = build_method(config.method, recipe, regions, seed)
+    method = build_method(config.method, recipe, regions, part.seed)
     if config.weights:
-        load_weights(method.backbone, config.weights)
+        load_weights(method.backbone, weights_for(config.weights, part.budget, part.seed))
         method.start_from_backbone()
     return method
 
@@ -386,7 +384,7 @@ def _train_part(
     data, recipe = restrict(opened.data, config.settings(), part, config.method)
     # A network of few labels is small work: looking at it now and then would take longer than training it.
     monitor = None if part.few_labels else opened.monitor
-    method = build_from(config, recipe, len(data.regions), part.seed)
+    method = build_from(config, recipe, len(data.regions), part)
     steps = total_steps(recipe, len(data), config.method, part.few_labels)
     recipe = recipe.override(accumulate=recipe.accumulate * turns)
     journal = Journal(part.url)

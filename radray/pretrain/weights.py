@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from io import BytesIO
 from typing import Any
 
@@ -16,6 +17,43 @@ from radray.pretrain.backbone import Backbone
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "backbone.", "network.")
 _CLASSIFIERS = ("fc.", "heads.", "classifier.2.", "classifier.weight", "classifier.bias")
+
+
+def is_run(url: str) -> bool:
+    """Whether a run folder is there, rather than a file of weights."""
+    return storage.exists(storage.join(url, "run.json"))
+
+
+def digest_of(url: str) -> str:
+    """BLAKE2b of the weights at a run folder or in a file."""
+    if is_run(url):
+        return str(storage.read_json(storage.join(url, "run.json"))["digest"])
+    return hashlib.blake2b(storage.read_bytes(url), digest_size=16).hexdigest()
+
+
+def weights_for(url: str, budget: str, seed: int) -> str:
+    """The file that a network of some labels starts from.
+
+    Args:
+        url: A run folder, or a file, which serves all.
+        budget: Labels that the network to come will see (`Part.budget`).
+        seed: Draw of those labels.
+
+    Raises:
+        ConfigError: The run saw more labels than that, and has no network that saw the same ones.
+    """
+    if not is_run(url):
+        return url
+    if budget not in ("none", "all"):
+        same = storage.join(url, "budgets", f"{budget}-seed{seed}")
+        if is_run(same):
+            return storage.join(same, "backbone.safetensors")
+        if storage.read_json(storage.join(url, "run.json"))["budget"] != "none":
+            raise ConfigError(
+                f"--weights {url} saw all labels, and has no network that saw {budget} of draw {seed}; "
+                "train it with the same --budgets and --budget-seeds"
+            )
+    return storage.join(url, "backbone.safetensors")
 
 
 def load_weights(backbone: Backbone, url: str) -> None:

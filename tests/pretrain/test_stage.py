@@ -18,6 +18,7 @@ from radray.pretrain.config import PretrainConfig
 from radray.pretrain.journal import read_journal
 from radray.pretrain.run import load_run
 from radray.pretrain.stage import run_all, run_pretrain
+from radray.pretrain.weights import weights_for
 from tests.probe.drawn_images import SIDE, write_images
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -100,7 +101,6 @@ def test_refusals_before_any_work(tmp_path: Path) -> None:
     write_images(str(tmp_path / "images"), patients=30)
     for changed, complaint in (
         ({"batch_size": 4096}, "batch of 4096 is larger than"),
-        ({"backbone": "vit_s", "side_px": 24}, "patches of 16 pixels"),
         ({"backbone": "resnet11"}, "backbone 'resnet11' is unknown"),
         ({"source": "stream"}, "set --study-mates 0"),
         ({"side_px": 64}, "--side-px is 64, the stored images have 32"),
@@ -109,6 +109,19 @@ def test_refusals_before_any_work(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=complaint):
             run_pretrain(settings(tmp_path, **changed))
         assert not list(tmp_path.glob("run/*"))  # nothing that would stand in the way of better settings
+
+
+def test_a_run_is_tuned_further_by_labels_it_may_see(trained: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, _ = trained
+    few = {"method": "supervised", "budgets": ("2",), "budget_seeds": 1, "budget_steps": 2, "epochs": 0.3}
+    summary = run_pretrain(settings(folder, output=str(folder / "tuned"), weights=str(folder / "run"), **few))
+    assert summary["method"] == "simclr_tuned" and summary["networks"] == 2
+    run = load_run(str(folder / "tuned" / "budgets" / "2-seed0"))
+    assert run.method == "simclr_tuned" and run.budget == "2" and run.head is not None
+    seen = weights_for(str(folder / "few"), "2", 0)
+    assert seen == str(folder / "few" / "budgets" / "2-seed0" / "backbone.safetensors")
+    with pytest.raises(ConfigError, match="saw all labels, and has no network that saw 3 of draw 0"):
+        weights_for(str(folder / "few"), "3", 0)
 
 
 def test_the_recipe_in_the_run_is_what_was_asked_for(trained: tuple[Path, list[dict[str, Any]]]) -> None:
