@@ -44,7 +44,7 @@ from radray.views.gauge import synthetic_gauges
 
 GOAL_LOOP, GOAL_SAME, GOAL_DEFAULT = 0.95, 1.0, 1.5
 GOAL_VIEWS, GOAL_WAITING = 0.10, 0.05
-STEPS = 12
+STEPS = 8
 """Steps of a turn; the first two are not timed."""
 
 
