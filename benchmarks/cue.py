@@ -137,11 +137,19 @@ def main() -> None:
                 found[setting].append(probe(backbone, seen, labels))
         clean, off, on = (float(np.mean(found[setting])) for setting in ("clean", "off", "on"))
         # Where the cue does no harm there is nothing to win back.
-        back = (on - off) / (clean - off) if clean - off >= LEAST_DROP else float("nan")
-        print(f"{method:<34}{clean:>8.3f}{off:>8.3f}{on:>8.3f}{back:>10.0%}", flush=True)
+        back = (on - off) / (clean - off) if clean - off >= LEAST_DROP else None
+        share = "no drop" if back is None else f"{back:.0%}"
+        print(f"{method:<34}{clean:>8.3f}{off:>8.3f}{on:>8.3f}{share:>10}", flush=True)
         results |= {
             f"{method}: drop without gauges": result(round(clean - off, 4), baseline=round(clean, 4)),
-            f"{method}: share of the drop won back": result(round(back, 3), GOAL, round(off, 4)),
+            f"{method}: share of the drop won back": {
+                "value": None,
+                "goal": GOAL,
+                "baseline": round(off, 4),
+                "met": None,
+            }
+            if back is None
+            else result(round(back, 3), GOAL, round(off, 4)),
         }
     print_results("cue", ("torch", "lightly"), results)
 
