@@ -29,10 +29,11 @@ from radray.images.prepare import prepare_image
 from radray.phantom.config import PhantomConfig
 from radray.phantom.export import draw_object
 from radray.phantom.plan import Planned, plan_archive
+from radray.pretrain.backbone import Backbone
 from radray.pretrain.loop import build_method, total_steps, train
+from radray.pretrain.monitor import Monitor
 from radray.pretrain.recipes import Recipe, cpu_demo
 from radray.pretrain.samples import TrainingSet
-from radray.probe.logistic import fit_heads
 from radray.regions import load_regions
 from radray.views.gauge import GaugeLibrary, harvest_gauges, synthetic_gauges
 
@@ -57,35 +58,13 @@ def draw_all(planned: list[Planned], config: PhantomConfig, workers: int) -> lis
 
 def fit(
     method: str, images: NDArray[np.uint8], labels: NDArray[np.int64], recipe: Recipe, gauges: GaugeLibrary, seed: int
-) -> torch.nn.Module:
+) -> Backbone:
     data = TrainingSet(images, labels, [""] * len(images), NAMES)
     network = build_method(method, recipe, len(NAMES), seed)
     steps = total_steps(recipe, len(images), method, few_labels=False)
     device = torch.device("cpu")
     train(network, data, recipe, seed=seed, steps=steps, device=device, title=method, gauges=gauges)
     return network.backbone
-
-
-def probe(
-    backbone: torch.nn.Module, images: dict[str, NDArray[np.uint8]], labels: dict[str, NDArray[np.int64]]
-) -> float:
-    """Accuracy of a linear probe on the test images."""
-    features = {
-        part: torch.cat([backbone.embed(torch.from_numpy(own[at : at + 64].copy())) for at in range(0, len(own), 64)])
-        for part, own in images.items()
-    }
-    mean, deviation = features["train"].mean(dim=0), features["train"].std(dim=0).clamp_min(1e-6)
-    scaled = {part: (own - mean) / deviation for part, own in features.items()}
-    count = len(labels["train"])
-    heads = fit_heads(
-        scaled["train"],
-        torch.from_numpy(labels["train"]),
-        torch.full((1, count), 1 / count),
-        torch.tensor([0.1]),
-        len(NAMES),
-    )
-    found = heads.logits(scaled["test"])[0].argmax(dim=1).numpy()
-    return float((found == labels["test"]).mean())
 
 
 def main() -> None:
@@ -133,8 +112,14 @@ def main() -> None:
         for seed in range(given.seeds):
             for setting, source, how in (("clean", "plain", bare), ("off", "cued", bare), ("on", "cued", recipe)):
                 backbone = fit(method, images[source]["train"], labels["train"], how, grown, seed)
-                seen = {"train": images[source]["train"], "test": images["plain"]["test"]}
-                found[setting].append(probe(backbone, seen, labels))
+                judge = Monitor(
+                    regions=len(NAMES),
+                    bank=images[source]["train"],
+                    bank_labels=labels["train"],
+                    queries=images["plain"]["test"],
+                    query_labels=labels["test"],
+                )
+                found[setting].append(judge(backbone)["linear_accuracy"])
         clean, off, on = (float(np.mean(found[setting])) for setting in ("clean", "off", "on"))
         # Where the cue does no harm there is nothing to win back.
         back = (on - off) / (clean - off) if clean - off >= LEAST_DROP else None

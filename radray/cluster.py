@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from typing import Any
 
 import ray
 
@@ -13,7 +14,7 @@ from radray import storage
 
 _CONNECTING = threading.Lock()
 
-START_TRIES = 3
+START_TRIES = 4
 LOCAL_OBJECT_STORE_BYTES = 1 << 30
 """Object store of a cluster started here: batches pass through it, never an archive."""
 
@@ -42,25 +43,37 @@ def _connect() -> None:
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
         # Workers started here inherit this process's environment; a runtime environment would start each one anew.
         cores = os.cpu_count() or 1
-        for tries_left in reversed(range(START_TRIES)):
-            try:
-                ray.init(
-                    address="local",
-                    num_cpus=max(4, 2 * cores),
-                    object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-                    include_dashboard=False,
-                    logging_level=logging.ERROR,
-                    log_to_driver=bool(os.environ.get("RADRAY_WORKER_LOGS")),
-                )
-                break
-            except Exception as error:
-                # Ray gives a node half a minute to come up; a busy machine may need a second try.
-                if "timed out during startup" not in str(error) or not tries_left:
-                    raise
-                ray.shutdown()
+        start_here(
+            num_cpus=max(4, 2 * cores),
+            object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+        )
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     print(f"ray: {int(cpus())} logical CPUs, {int(gpus())} GPUs", file=sys.stderr)
+
+
+def start_here(**options: Any) -> None:
+    """Start a cluster of this process's own on this machine.
+
+    Ray gives a node half a minute to come up; a busy machine may need more than one try.
+
+    Args:
+        options: Of `ray.init`, beside those that hold for every such cluster.
+    """
+    for tries_left in reversed(range(START_TRIES)):
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=bool(os.environ.get("RADRAY_WORKER_LOGS")),
+                **options,
+            )
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error) or not tries_left:
+                raise
+            ray.shutdown()
 
 
 def cpus() -> float:

@@ -57,31 +57,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def start_ray(num_cpus: int, **variables: str) -> None:
-    """Start a small Ray cluster of this process's own; its workers get `variables`.
-
-    Ray gives a node 30 s to come up; on a machine that is busy with other tests one try may not be enough.
-    """
-    import logging
-
-    import ray
+    """Start a small Ray cluster of this process's own; its workers get `variables`."""
+    from radray.cluster import start_here
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    for attempt in range(4):
-        try:
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                object_store_memory=512 << 20,
-                include_dashboard=False,
-                logging_level=logging.ERROR,
-                log_to_driver=bool(os.environ.get("RADRAY_WORKER_LOGS")),
-                runtime_env={"env_vars": variables},
-            )
-            return
-        except Exception as error:
-            if "timed out during startup" not in str(error) or attempt == 3:
-                raise
-            ray.shutdown()
+    start_here(num_cpus=num_cpus, object_store_memory=512 << 20, runtime_env={"env_vars": variables})
 
 
 @pytest.fixture(scope="session")

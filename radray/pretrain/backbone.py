@@ -1,4 +1,4 @@
-"""The image encoders: torchvision's networks with one input channel, and a small one; weights from a file.
+"""The image encoders: torchvision's networks with one input channel, and a small one.
 
 Every image is standardised by its own mean and standard deviation before the first convolution, in training and in
 use alike: window, exposure and detector gain differ from hospital to hospital and must not carry the label.

@@ -25,6 +25,7 @@ from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
 from radray.version import __version__
 
+DOCUMENT_FILE = "run.json"
 FORMAT = 1
 """Version of the run folder's layout."""
 
@@ -77,8 +78,19 @@ def save_run(url: str, backbone: Backbone, head: dict[str, Tensor] | None, docum
         "has_head": head is not None,
         **document,
     }
-    storage.write_json(storage.join(url, "run.json"), record)
+    storage.write_json(storage.join(url, DOCUMENT_FILE), record)
     return digest.hexdigest()
+
+
+def is_run(url: str) -> bool:
+    """Whether a finished run is there."""
+    return storage.exists(storage.join(url, DOCUMENT_FILE))
+
+
+def read_document(url: str) -> dict[str, Any]:
+    """run.json of a finished run: what it is, without its weights."""
+    document: dict[str, Any] = storage.read_json(storage.join(url, DOCUMENT_FILE))
+    return document
 
 
 def load_run(url: str) -> Run:
@@ -87,10 +99,9 @@ def load_run(url: str) -> Run:
     Raises:
         ConfigError: No finished run is there, its format is another, or its weights are damaged.
     """
-    place = storage.join(url, "run.json")
-    if not storage.exists(place):
+    if not is_run(url):
         raise ConfigError(f"{url}: no finished run is there (run.json is missing); run jobs/pretrain.py to its end")
-    document = storage.read_json(place)
+    document = read_document(url)
     if document.get("format") != FORMAT:
         raise ConfigError(f"{url}: run format {document.get('format')} is not {FORMAT}; train again with this version")
     weights = storage.read_bytes(storage.join(url, "backbone.safetensors"))
@@ -126,12 +137,12 @@ def find_run_folders(urls: Iterable[str]) -> list[str]:
     """URLs of run folders among `urls` and directly below them, in order; an URL that holds none comes as it is."""
     places: list[str] = []
     for url in urls:
-        inside = [place for place in storage.list_files(url) if storage.exists(storage.join(place, "run.json"))]
-        places += [url] if storage.exists(storage.join(url, "run.json")) or not inside else inside
+        inside = [place for place in storage.list_files(url) if is_run(place)]
+        places += [url] if is_run(url) or not inside else inside
     return places
 
 
 def budget_runs(url: str) -> list[str]:
     """URLs of the few-label runs below a run folder, sorted."""
     folder = storage.join(url, "budgets")
-    return [place for place in storage.list_files(folder) if storage.exists(storage.join(place, "run.json"))]
+    return [place for place in storage.list_files(folder) if is_run(place)]

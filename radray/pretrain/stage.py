@@ -35,9 +35,9 @@ from radray.pretrain.loop import State, build_method, share_of_batch, total_step
 from radray.pretrain.method import UNLABELLED, Method
 from radray.pretrain.monitor import MONITORED, Monitor
 from radray.pretrain.recipes import Recipe
-from radray.pretrain.run import load_run, save_run
+from radray.pretrain.run import DOCUMENT_FILE, is_run, load_run, read_document, save_run
 from radray.pretrain.samples import Samples
-from radray.pretrain.weights import digest_of, is_run, load_weights, weights_for
+from radray.pretrain.weights import digest_of, load_weights, weights_for
 from radray.views.gauge import GaugeLibrary
 
 CHECKPOINTS = "checkpoints"
@@ -133,8 +133,11 @@ def _check_trainable(run: Identified) -> None:
         raise ConfigError(
             f"--side-px is {recipe.side_px}, the stored images have {data.side_px}; set at most that, or clean larger"
         )
-    for part in run.unfinished():
-        build_from(config, recipe, len(data.regions), part)
+    parts = run.unfinished()
+    build_from(config, recipe, len(data.regions), parts[0])
+    for part in parts:
+        if config.weights:
+            weights_for(config.weights, part.budget, part.seed)
         few, settings = restrict(data, recipe, part, config.method)
         share_of_batch(settings, len(few), config.workers or 1)
 
@@ -155,15 +158,15 @@ def _summarise(config: PretrainConfig) -> dict[str, Any]:
         "loss": run.document["loss"],
         "source": run.document["source"],
         "networks": len(list(parts_of(config))),
-    } | {name: run.document[name] for name in ("knn_accuracy", "linear_accuracy") if name in run.document}
+    } | {name: run.document[name] for name in MONITORED if name in run.document}
 
 
 def run_identity(config: PretrainConfig, digest: str) -> dict[str, Any]:
     """What two runs must share to be the same run."""
     recipe = json.loads(json.dumps(dataclasses.asdict(config.settings())))
-    tuned = config.weights is not None and is_run(config.weights)
+    start = config.weights if config.weights and is_run(config.weights) else None
     return {
-        "method": f"{load_run(config.weights).method}_tuned" if config.weights and tuned else config.method,
+        "method": f"{read_document(start)['method']}_tuned" if start else config.method,
         "trained_by": config.method,
         "recipe": {name: value for name, value in recipe.items() if name not in WATCHING},
         "data_digest": digest,
@@ -238,7 +241,7 @@ class Identified:
         """
         if self._begun():
             self._require_same(self._place)
-        places = {part: storage.join(part.url, "run.json") for part in parts_of(self.config)}
+        places = {part: storage.join(part.url, DOCUMENT_FILE) for part in parts_of(self.config)}
         return [part for part, place in places.items() if not self._require_same(place)]
 
     def _require_same(self, place: str) -> bool:

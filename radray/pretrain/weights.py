@@ -13,21 +13,17 @@ from torch import Tensor
 from radray import storage
 from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
+from radray.pretrain.run import is_run, read_document
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "backbone.", "network.")
 _CLASSIFIERS = ("fc.", "heads.", "classifier.2.", "classifier.weight", "classifier.bias")
 
 
-def is_run(url: str) -> bool:
-    """Whether a run folder is there, rather than a file of weights."""
-    return storage.exists(storage.join(url, "run.json"))
-
-
 def digest_of(url: str) -> str:
     """BLAKE2b of the weights at a run folder or in a file."""
     if is_run(url):
-        return str(storage.read_json(storage.join(url, "run.json"))["digest"])
+        return str(read_document(url)["digest"])
     return hashlib.blake2b(storage.read_bytes(url), digest_size=16).hexdigest()
 
 
@@ -48,7 +44,7 @@ def weights_for(url: str, budget: str, seed: int) -> str:
         same = storage.join(url, "budgets", f"{budget}-seed{seed}")
         if is_run(same):
             return storage.join(same, "backbone.safetensors")
-        if storage.read_json(storage.join(url, "run.json"))["budget"] != "none":
+        if read_document(url)["budget"] != "none":
             raise ConfigError(
                 f"--weights {url} saw all labels, and has no network that saw {budget} of draw {seed}; "
                 "train it with the same --budgets and --budget-seeds"

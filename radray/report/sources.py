@@ -13,7 +13,7 @@ import pyarrow.csv as arrow_csv
 from radray import storage
 from radray.errors import Status
 from radray.pretrain.journal import read_journal
-from radray.pretrain.run import find_run_folders
+from radray.pretrain.run import find_run_folders, is_run, read_document
 from radray.report.config import STAGES, ReportConfig
 from radray.score.versions import latest_predictions
 
@@ -92,10 +92,9 @@ def load_sources(config: ReportConfig) -> Sources:
         columns = ["uri", "row_id", "label", "status", "reason", "split"]
         sources.images = _table(sources, "images", config.images, columns)
     for place in find_run_folders(config.runs):
-        if not storage.exists(storage.join(place, "run.json")):
-            continue
-        document = storage.read_json(storage.join(place, "run.json"))
-        sources.runs[document["method"]] = RunStory(document=document, journal=read_journal(place))
+        if is_run(place):
+            document = read_document(place)
+            sources.runs[document["method"]] = RunStory(document=document, journal=read_journal(place))
     if not sources.runs:
         sources.left_out.append("no finished run was given with --runs: the training is left out")
     if config.probe:

@@ -72,7 +72,7 @@ def test_a_table_larger_than_the_disk_does_not_fit(table: str, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("source", ["cache", "stream"])
-def test_the_monitor_tells_a_good_network_from_an_untrained_one(table: str, source: str) -> None:
+def test_the_monitor_measures_what_an_untrained_network_can(table: str, source: str) -> None:
     digest = table_digest(table)
     monitor = open_monitor(table, open_training_set(table, digest, source), digest)
     assert monitor is not None
