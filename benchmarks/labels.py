@@ -2,7 +2,8 @@
 
 Takes a folder with archive/ (DICOM) and labels.csv (path, region, source, split), indexes and cleans it by the jobs'
 own stages, trains every method, and measures on the truth of the test split: a linear probe on frozen features, and the
-same network tuned with the few labels by as many steps as the baseline (NAME_tuned; SupCon's from its own draw).
+same network tuned with the few labels by as many steps as the baseline (NAME_tuned). SupCon starts from SimCLR's
+network (simclr_supcon): a few epochs per draw of labels are enough then; its tuned networks start from its own draw.
 With --source only the images of one source are used: what is learned then cannot be the source.
 
 python benchmarks/labels.py --real FOLDER --output FOLDER [--source fracatlas]
@@ -34,7 +35,7 @@ from radray.probe.stage import run_probe
 CHECKOUT = Path(__file__).resolve().parents[1]
 REGIONS = str(CHECKOUT / "examples" / "regions15.json")
 BUDGETS = ("1%", "5%", "10%")
-METHODS: tuple[MethodName, ...] = ("simclr", "byol", "supcon", "supervised")
+COMPARED = ("simclr", "byol", "simclr_supcon")
 
 
 def write_tables(real: Path, output: Path, source: str | None) -> tuple[Path, Path]:
@@ -67,39 +68,42 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--source")
     parser.add_argument("--recipe", default="cpu_demo")
-    parser.add_argument("--epochs", type=float, nargs=3, default=(20, 15, 5), help="SimCLR, BYOL, SupCon")
+    parser.add_argument("--epochs", type=float, nargs=3, default=(20, 30, 5), help="SimCLR, BYOL, SupCon from SimCLR")
     parser.add_argument("--supervised-steps", type=int, default=200)
     parser.add_argument("--tuning-rate", type=float, default=1e-3)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     images, truth = prepare(given.real.resolve(), given.output.resolve(), given.source)
-    epochs = dict(zip(METHODS, (*given.epochs, 2), strict=True))
-
+    simclr_epochs, byol_epochs, supcon_epochs = given.epochs
     place = given.output.resolve() / "runs"
 
-    def settings(method: MethodName, **more: Any) -> PretrainConfig:
-        learns = method in ("supcon", "supervised")
+    def settings(method: MethodName, name: str, epochs: float, **more: Any) -> PretrainConfig:
         return PretrainConfig(
-            **{
-                "images": images,
-                "output": str(place / method),
-                "method": method,
-                "recipe": given.recipe,
-                "epochs": epochs[method],
-                "budgets": BUDGETS if learns else (),
-                "budget_seeds": given.seeds,
-                "budget_steps": given.supervised_steps if method == "supervised" else None,
-                "threads": int(os.environ.get("OMP_NUM_THREADS", "1")),
-            }
-            | more
+            images=images,
+            output=str(place / name),
+            method=method,
+            recipe=given.recipe,
+            epochs=epochs,
+            budgets=BUDGETS if method in ("supcon", "supervised") else (),
+            budget_seeds=given.seeds,
+            budget_steps=given.supervised_steps if method == "supervised" else None,
+            threads=int(os.environ.get("OMP_NUM_THREADS", "1")),
+            **more,
         )
 
-    def tuned(start: MethodName) -> PretrainConfig:
-        weights, output = str(place / start), str(place / f"{start}_tuned")
-        return settings("supervised", weights=weights, output=output, learning_rate=given.tuning_rate)
+    def tuned(start: str) -> PretrainConfig:
+        weights = str(place / start)
+        return settings("supervised", f"{start}_tuned", 2, weights=weights, learning_rate=given.tuning_rate)
 
-    run_all([settings(method) for method in METHODS])
-    run_all([tuned(method) for method in METHODS[:3]])
+    run_all(
+        [
+            settings("simclr", "simclr", simclr_epochs),
+            settings("supervised", "supervised", 2),
+            settings("byol", "byol", byol_epochs),
+        ]
+    )
+    run_all([settings("supcon", "simclr_supcon", supcon_epochs, weights=str(place / "simclr"))])
+    run_all([tuned(name) for name in COMPARED])
     probe = str(given.output.resolve() / "probe")
     run_probe(
         ProbeConfig(
@@ -118,7 +122,7 @@ def main() -> None:
         if row["against"] == "truth":
             found.setdefault((row["method"], row["budget"]), []).append(row["accuracy"])
     print(f"{'accuracy on truth, test split':<30}" + "".join(f"{budget:>18}" for budget in (*BUDGETS, "all")))
-    compared = [name for method in METHODS[:3] for name in (method, f"{method}_tuned")]
+    compared = [name for method in COMPARED for name in (method, f"{method}_tuned")]
     for method in (*compared, "supervised", "ensemble"):
         cells = [found[method, budget] for budget in (*BUDGETS, "all")]
         print(f"{method:<30}" + "".join(f"{np.mean(cell):>10.3f} ± {np.std(cell):.3f}" for cell in cells))

@@ -31,7 +31,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from radray.pretrain import loop
+from radray.pretrain import step
 from radray.pretrain.backbone import Backbone
 from radray.pretrain.journal import Journal
 from radray.pretrain.loop import build_method, train
@@ -89,7 +89,7 @@ def loop_speed(data: TrainingSet, recipe: Recipe, half: bool, journal: Journal |
     """Images a second of radray's loop."""
     turn = Turn(data)
     method = build_method("simclr", recipe, len(data.regions), 0)
-    with mock.patch.object(loop, "bfloat16_pays", lambda place: half):
+    with mock.patch.object(step, "bfloat16_pays", lambda place: half):
         train(
             method, turn, recipe, seed=0, steps=STEPS, device=device(), title="benchmark",  # type: ignore[arg-type]
             gauges=synthetic_gauges(data.side_px), log=journal.add if journal else None,
@@ -136,7 +136,7 @@ def _turns(arguments: dict[str, Any]) -> dict[str, float]:
         made = radiographs(2048, arguments["recipe"].side_px)
         np.save(place, made.images)
         data = dataclasses.replace(made, images=np.load(place, mmap_mode="r"))
-        recipe, half = arguments["recipe"], loop.bfloat16_pays(device())
+        recipe, half = arguments["recipe"], step.bfloat16_pays(device())
         ratios, speeds = [], []
         for turn in range(arguments["turns"]):
             first = bare_speed(data, recipe, half)
@@ -228,7 +228,7 @@ def main() -> None:
         print(f"loop under Ray Train: {found['images_per_s']:.1f} images/s, {found['ratio']:.3f} of the bare step")
         results["loop over bare step"] = result(round(found["ratio"], 3), GOAL_LOOP)
     data = radiographs(2048, given.side_px)
-    half = loop.bfloat16_pays(device())
+    half = step.bfloat16_pays(device())
     kinds = {
         "Lightly, no workers": lambda: lightly_speed(data, recipe, 0),
         "Lightly, 2 workers": lambda: lightly_speed(data, recipe, 2),

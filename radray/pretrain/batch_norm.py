@@ -45,7 +45,7 @@ class SyncedBatchNorm(_BatchNorm):
         """Float[batch, channels, …], normalised; running statistics are moved while training."""
         if not self.training or dist.world_size() == 1:
             return super().forward(features)
-        values = features.float()
+        values = features.to(torch.promote_types(features.dtype, torch.float32))
         others = [axis for axis in range(values.ndim) if axis != 1]
         shape = [1, -1] + [1] * (values.ndim - 2)
         count = values.numel() // values.shape[1] * dist.world_size()

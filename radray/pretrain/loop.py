@@ -6,18 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import torch
 from lightly.utils import dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
-from radray.pretrain.batch_norm import synchronise_batch_norm
 from radray.pretrain.byol import BYOL
 from radray.pretrain.collapse import collapse_indicators
 from radray.pretrain.method import Method
@@ -25,19 +21,15 @@ from radray.pretrain.optimiser import build_optimiser, learning_rate
 from radray.pretrain.recipes import Recipe
 from radray.pretrain.samples import Batch, Samples, Slice
 from radray.pretrain.simclr import SimCLR
+from radray.pretrain.step import Step, Summed, mean_over_ranks
 from radray.pretrain.supcon import SupCon
 from radray.pretrain.supervised import Supervised
-from radray.views.augment import draw_views, mix_seed, render_views, to_device
 from radray.views.gauge import GaugeLibrary, synthetic_gauges
 
 ASK_EVERY = 10
 """Steps between questions whether a checkpoint is due."""
 LOG_EVERY_S = 5.0
 """Seconds between calls of `log` in a short run; a long one logs about 200 times an e-fold of its time."""
-
-
-class DivergedError(ConfigError):
-    """The loss is not a number; the message names the batch's images."""
 
 
 State = dict[str, Any]
@@ -94,13 +86,6 @@ def share_of_batch(recipe: Recipe, samples: int, world: int) -> int:
     return share
 
 
-def bfloat16_pays(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 are faster there: GPUs that have them, and CPUs with AMX tiles."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported())
-
-
 def train(
     method: Method,
     data: Samples,
@@ -145,9 +130,7 @@ def train(
     batch = part * recipe.accumulate
     method.to(device).to(memory_format=torch.channels_last)
     optimiser = build_optimiser(method, recipe)
-    position, step = _restore(method, optimiser, state)
-    network = _distribute(method, recipe, device)
-    library = (gauges or synthetic_gauges(data.side_px, seed=seed)).to(device)
+    position, number = _restore(method, optimiser, state)
     end = steps * recipe.batch_size
     wanted = Slice(
         seed=seed,
@@ -158,170 +141,131 @@ def train(
         world=world,
         study_mates=recipe.study_mates if method.takes_mates else 0.0,
     )
-    coming = _ahead(data.batches(wanted))
-    half, begun = bfloat16_pays(device), position
-    started = logged_at = saved_at = time.monotonic()
-    waited = 0.0
-    unchecked: Callable[[], None] | None = None
-    monitored = _monitor_number(recipe, position, samples)
-    network.train()
+    step = Step(method, recipe, wanted, (gauges or synthetic_gauges(data.side_px, seed=seed)).to(device), device)
+    coming = _Coming(data.batches(wanted))
+    watch = _Watch(position, end, samples, recipe)
+    before: Summed | None = None
     while position < end:
         rate = learning_rate(position, end, batch, recipe)
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad(set_to_none=True)
-        value, seen = torch.zeros((), device=device), []
-        for number in range(recipe.accumulate):
-            asked = time.monotonic()
-            taken = next(coming)
-            waited += time.monotonic() - asked
-            seen.append(taken)
-            views = _views(taken, method.views, recipe, part, library, wanted, device)
-            labels = to_device(torch.from_numpy(taken.labels), device)
-            torch.manual_seed(mix_seed((seed, taken.position, rank)))  # stochastic depth, dropout
-            last = number + 1 == recipe.accumulate
-            with _no_sync(network) if world > 1 and not last else nullcontext():
-                with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                    loss: Tensor = network(views, labels) / recipe.accumulate
-                loss.backward()  # type: ignore[no-untyped-call]
-            value = value + loss.detach()
+        summed = step.gradients(coming, title, number)
         norm = nn.utils.clip_grad_norm_(method.parameters(), recipe.clip_norm)
-        if unchecked is not None:
-            unchecked()
-        mean = _mean_over_ranks(value)
-        unchecked = partial(_check, norm, title, step, value, seen, data)
+        if before is not None:  # a step later, so that a GPU need not wait for it
+            before.require_finite(data)
+        summed.norm, before = norm, summed
+        mean = mean_over_ranks(summed.loss)
         optimiser.step()
-        position, step = position + batch, step + 1
+        position, number = position + batch, number + 1
         method.after_step(min(1.0, position / end))
-        is_last, now = position >= end, time.monotonic()
-        due = is_last or now - logged_at >= max(LOG_EVERY_S, (now - started) / 200)
-        metrics: dict[str, float] = {}
+        is_last = position >= end
         # Asking rank 0 waits for its GPU: not at every step.
-        asks = save is not None and not is_last and (not recipe.checkpoint_every_s or step % ASK_EVERY == 0)
-        due_save = asks and _agree(now - saved_at > recipe.checkpoint_every_s, device)
+        asks = save is not None and not is_last and (not recipe.checkpoint_every_s or number % ASK_EVERY == 0)
+        due_save = asks and _agree(watch.wants_checkpoint(), device)
         if is_last or due_save:
-            unchecked()
-        if rank == 0 and monitor is not None and (is_last or _monitor_number(recipe, position, samples) > monitored):
-            metrics, due = monitor(method.backbone), True
-            monitored = _monitor_number(recipe, position, samples)
-            network.train()
-        if rank == 0 and log is not None and due:
-            speed = (position - begun) / (now - started)
-            logged_at = now
-            log(
-                {
-                    "step": step,
-                    "position": position,
-                    "samples": end,
-                    "epoch": position / samples,
-                    "epochs": end / samples,
-                    "loss": float(mean),
-                    "learning_rate": rate,
-                    "gradient_norm": float(norm),
-                    "workers": world,
-                    "part_size": part,
-                    "began_at": begun,
-                    **collapse_indicators(method.embeddings),
-                    **metrics,
-                    "images_per_s": speed,
-                    "waiting_share": waited / (now - started),
-                    "eta_s": max(0.0, (end - position) / speed),
-                }
-            )
+            summed.require_finite(data)
+        if rank == 0:
+            metrics: dict[str, float] = {}
+            if monitor is not None and (watch.wants_monitor(position) or is_last):
+                metrics = monitor(method.backbone)
+                step.network.train()
+            if log is not None and (metrics or is_last or watch.wants_line()):
+                log(
+                    {
+                        "step": number,
+                        "position": position,
+                        "samples": end,
+                        "epoch": position / samples,
+                        "epochs": end / samples,
+                        "loss": float(mean),
+                        "learning_rate": rate,
+                        "gradient_norm": float(norm),
+                        "workers": world,
+                        "part_size": part,
+                        **collapse_indicators(method.embeddings),
+                        **metrics,
+                        **watch.pace(position, coming.waited_s),
+                    }
+                )
         if save is not None and due_save:
             save(
                 {
                     "seed": seed,
                     "epoch": position // samples,
                     "position": position,
-                    "step": step,
+                    "step": number,
                     "method": method.state_dict(),
                     "optimiser": optimiser.state_dict(),
                 }
             )
-            saved_at = time.monotonic()
+            watch.saved()
     return method
 
 
-def _distribute(method: Method, recipe: Recipe, device: torch.device) -> nn.Module:
-    if recipe.compile:
-        method.backbone.network.compile()
-    if dist.world_size() == 1:
-        return method
-    network: nn.Module = synchronise_batch_norm(method, device) if recipe.sync_batch_norm else method
-    return DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
-
-
-def _no_sync(network: nn.Module) -> Any:
-    return network.no_sync()  # type: ignore[operator]
-
-
-def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+class _Coming:
     """The same batches; the next one is read while the one before is trained on."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.waited_s = 0.0
+        self._batches = self._ahead(batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        asked = time.monotonic()
+        taken = next(self._batches)
+        self.waited_s += time.monotonic() - asked
+        return taken
+
+    @staticmethod
+    def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+        with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(next, batches, None)
-            yield batch
+            while (batch := coming.result()) is not None:
+                coming = pool.submit(next, batches, None)
+                yield batch
 
 
-def _views(
-    taken: Batch,
-    count: int,
-    recipe: Recipe,
-    part: int,
-    library: GaugeLibrary,
-    wanted: Slice,
-    device: torch.device,
-) -> list[Tensor]:
-    """The views of this rank's images. Draws are made for all ranks together: their number changes nothing."""
-    pixels = to_device(torch.from_numpy(taken.pixels), device)
-    views = []
-    for view in range(count):
-        if view == 1 and taken.mate_pixels is not None:
-            pixels = to_device(torch.from_numpy(taken.mate_pixels), device)
-        draws = draw_views(recipe.views, part, len(library.grey), (wanted.seed, taken.position, view))
-        mine = draws.rows(wanted.rank * wanted.share, (wanted.rank + 1) * wanted.share)
-        rendered = render_views(pixels, mine, library, recipe.side_px)
-        views.append(rendered.contiguous(memory_format=torch.channels_last))
-    return views
+class _Watch:
+    """When to look at the features, write a line and save; and how fast it goes."""
 
+    def __init__(self, position: int, end: int, samples: int, recipe: Recipe) -> None:
+        self._begun, self._end, self._samples, self._recipe = position, end, samples, recipe
+        self._started = self._logged = self._saved = time.monotonic()
+        self._looks = self._looks_due(position)
 
-def _mean_over_ranks(value: Tensor) -> Tensor:
-    if dist.world_size() == 1:
-        return value
-    total = value.clone()
-    torch.distributed.all_reduce(total)
-    return total / float(dist.world_size())
+    def _looks_due(self, position: int) -> int:
+        every = self._recipe.monitor_epochs
+        return int(position / (every * self._samples)) if every else 0
 
+    def wants_monitor(self, position: int) -> bool:
+        due = self._looks_due(position)
+        found, self._looks = due > self._looks, due
+        return found
 
-def _monitor_number(recipe: Recipe, position: int, samples: int) -> int:
-    """How many times the network should have been looked at when `position` samples are consumed."""
-    return int(position / (recipe.monitor_epochs * samples)) if recipe.monitor_epochs else 0
+    def wants_line(self) -> bool:
+        now = time.monotonic()
+        return now - self._logged >= max(LOG_EVERY_S, (now - self._started) / 200)
 
+    def pace(self, position: int, waited_s: float) -> dict[str, float]:
+        """Counts from this start on; called for every line that is written."""
+        self._logged = time.monotonic()
+        elapsed = self._logged - self._started
+        speed = (position - self._begun) / elapsed
+        return {
+            "began_at": self._begun,
+            "images_per_s": speed,
+            "waiting_share": waited_s / elapsed,
+            "eta_s": max(0.0, (self._end - position) / speed),
+        }
 
-def _check(norm: Tensor, title: str, step: int, value: Tensor, seen: list[Batch], data: Samples) -> None:
-    """Stop a run that has gone wrong; called a step later, so that a GPU need not wait for this.
+    def wants_checkpoint(self) -> bool:
+        return time.monotonic() - self._saved > self._recipe.checkpoint_every_s
 
-    The norm is that of the joined gradient: every rank sees the same, and all stop at the same step.
-    """
-    if math.isfinite(float(norm)):
-        return
-    names: set[str] = set()
-    own = float(value)
-    if not math.isfinite(own):
-        for batch in seen:
-            names.update(data.names(batch.rows))
-            names.update(data.names(batch.mate_rows) if batch.mate_rows is not None else ())
-    if dist.world_size() > 1:
-        parts: list[Any] = [None] * dist.world_size()
-        torch.distributed.all_gather_object(parts, (own, names))
-        own = next((loss for loss, _ in parts if not math.isfinite(loss)), own)
-        names = set().union(*(each for _, each in parts))
-    what = f"loss is {own}" if names else "gradient is not finite"
-    raise DivergedError(
-        f"{title}: the {what} at step {step}; set --learning-rate lower, or look at these images: {sorted(names)}"
-    )
+    def saved(self) -> None:
+        self._saved = time.monotonic()
 
 
 def _restore(method: Method, optimiser: torch.optim.Optimizer, state: State | None) -> tuple[int, int]:

@@ -164,9 +164,11 @@ def _summarise(config: PretrainConfig) -> dict[str, Any]:
 def run_identity(config: PretrainConfig, digest: str) -> dict[str, Any]:
     """What two runs must share to be the same run."""
     recipe = json.loads(json.dumps(dataclasses.asdict(config.settings())))
-    start = config.weights if config.weights and is_run(config.weights) else None
+    method: str = config.method
+    if config.weights and is_run(config.weights):
+        method = f"{read_document(config.weights)['method']}_{'tuned' if method == 'supervised' else method}"
     return {
-        "method": f"{read_document(start)['method']}_tuned" if start else config.method,
+        "method": method,
         "trained_by": config.method,
         "recipe": {name: value for name, value in recipe.items() if name not in WATCHING},
         "data_digest": digest,

@@ -13,13 +13,15 @@ import pytest
 import torch
 
 from radray.errors import ConfigError
-from radray.pretrain import loop
-from radray.pretrain.loop import DivergedError, State, build_method, total_steps, train
+from radray.pretrain import step
+from radray.pretrain.loop import State, build_method, total_steps, train
 from radray.pretrain.optimiser import learning_rate
 from radray.pretrain.recipes import Recipe, cpu_demo
 from radray.pretrain.run import load_run, save_run
 from radray.pretrain.samples import Batch, Slice, TrainingSet
 from radray.pretrain.stage import Part, restrict
+from radray.pretrain.step import DivergedError
+from radray.views.augment import render_views
 
 RECIPE = dataclasses.replace(cpu_demo(), side_px=32, batch_size=16, checkpoint_every_s=0.0, learning_rate=1e-3)
 
@@ -47,9 +49,17 @@ def data() -> TrainingSet:
     )
 
 
-def run(name: str, data: TrainingSet, steps: int, recipe: Recipe = RECIPE, state: State | None = None, **more: object):
+def run(
+    name: str,
+    data: TrainingSet,
+    steps: int,
+    recipe: Recipe = RECIPE,
+    state: State | None = None,
+    dtype: torch.dtype = torch.float32,
+    **more: object,
+):
     torch.set_num_threads(1)
-    method = build_method(name, recipe, 2, seed=0)
+    method = build_method(name, recipe, 2, seed=0).to(dtype)
     return train(
         method,
         data,
@@ -160,14 +170,14 @@ def test_a_batch_is_taken_in_parts_and_none_is_lost(
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(data: TrainingSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "bfloat16_pays", lambda device: False)
+    monkeypatch.setattr(step, "bfloat16_pays", lambda device: False)
     still = dataclasses.replace(RECIPE, views=dataclasses.replace(RECIPE.views, noise=0.0), **LINEAR)
 
     def weights(accumulate: int) -> dict[str, torch.Tensor]:
         recipe = dataclasses.replace(still, accumulate=accumulate, backbone="vit_s")  # no statistics of the batch
         return run("supervised", data, 1, recipe).state_dict()
 
-    monkeypatch.setattr(loop, "render_views", lambda images, *rest: images[:, None].float() / 255)
+    monkeypatch.setattr(step, "render_views", lambda images, *rest: images[:, None].float() / 255)
     start = build_method("supervised", dataclasses.replace(still, backbone="vit_s"), 2, seed=0).state_dict()
     assert_moved_alike(start, weights(1), weights(4), share=0.01)
 
@@ -178,9 +188,13 @@ def _train_rank(rank: int, world: int, folder: str, data: TrainingSet) -> None:
         torch.distributed.init_process_group(
             "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world
         )
-    loop.bfloat16_pays = lambda device: False  # rounding hides what is compared
-    recipe = dataclasses.replace(RECIPE, views=dataclasses.replace(RECIPE.views, gamma=0.0), study_mates=0.5, **LINEAR)
-    methods = {name: run(name, data, 3, recipe) for name in ("simclr", "byol", "supcon", "supervised")}
+    # Rounding hides what is compared: in float32 it moves a unit across a ReLU's edge now and then.
+    step.bfloat16_pays = lambda device: False
+    step.render_views = lambda *given: render_views(*given).double()
+    recipe = dataclasses.replace(RECIPE, study_mates=0.5, **LINEAR)
+    methods = {
+        name: run(name, data, 3, recipe, dtype=torch.float64) for name in ("simclr", "byol", "supcon", "supervised")
+    }
     if rank == 0:
         torch.save({name: method.state_dict() for name, method in methods.items()}, f"{folder}/{world}.pt")
     if world > 1:
@@ -188,11 +202,11 @@ def _train_rank(rank: int, world: int, folder: str, data: TrainingSet) -> None:
 
 
 def test_one_rank_and_two_learn_the_same(data: TrainingSet, tmp_path: Path) -> None:
-    _train_rank(0, 1, str(tmp_path), data)
-    torch.multiprocessing.spawn(_train_rank, args=(2, str(tmp_path), data), nprocs=2)  # type: ignore[no-untyped-call]
+    for world in (1, 2):
+        torch.multiprocessing.spawn(_train_rank, args=(world, str(tmp_path), data), nprocs=world)  # type: ignore[no-untyped-call]
     alone, together = (torch.load(tmp_path / f"{world}.pt") for world in (1, 2))
     for name, weights in alone.items():
-        assert_moved_alike(build_method(name, RECIPE, 2, seed=0).state_dict(), weights, together[name], share=0.02)
+        assert_moved_alike(build_method(name, RECIPE, 2, seed=0).state_dict(), weights, together[name], share=1e-5)
 
 
 def test_a_run_folder_comes_back_and_tells_damage(tmp_path: Path) -> None:

@@ -118,6 +118,8 @@ def test_a_run_is_tuned_further_by_labels_it_may_see(trained: tuple[Path, list[d
     assert summary["method"] == "simclr_tuned" and summary["networks"] == 2
     run = load_run(str(folder / "tuned" / "budgets" / "2-seed0"))
     assert run.method == "simclr_tuned" and run.budget == "2" and run.head is not None
+    again = settings(folder, output=str(folder / "guided"), method="supcon", weights=str(folder / "run"), epochs=0.3)
+    assert run_pretrain(again)["method"] == "simclr_supcon"
     seen = weights_for(str(folder / "few"), "2", 0)
     assert seen == str(folder / "few" / "budgets" / "2-seed0" / "backbone.safetensors")
     with pytest.raises(ConfigError, match="saw all labels, and has no network that saw 3 of draw 0"):
