@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from lightly.utils import dist
-from torch import nn
 
 from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
@@ -151,10 +150,9 @@ def train(
             group["lr"] = rate
         optimiser.zero_grad(set_to_none=True)
         summed = step.gradients(coming, title, number)
-        norm = nn.utils.clip_grad_norm_(method.parameters(), recipe.clip_norm)
         if before is not None:  # a step later, so that a GPU need not wait for it
             before.require_finite(data)
-        summed.norm, before = norm, summed
+        before = summed
         mean = mean_over_ranks(summed.loss)
         optimiser.step()
         position, number = position + batch, number + 1
@@ -180,7 +178,7 @@ def train(
                         "epochs": end / samples,
                         "loss": float(mean),
                         "learning_rate": rate,
-                        "gradient_norm": float(norm),
+                        "gradient_norm": float(summed.norm),
                         "workers": world,
                         "part_size": part,
                         **collapse_indicators(method.embeddings),

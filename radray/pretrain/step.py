@@ -33,7 +33,7 @@ def bfloat16_pays(device: torch.device) -> bool:
     return bool(torch.cpu._is_amx_tile_supported())
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Summed:
     """What the parts of one global batch came to on this rank."""
 
@@ -45,8 +45,8 @@ class Summed:
     """What messages call the run."""
     number: int
     """Of the step."""
-    norm: Tensor | None = None
-    """Float[]: of the joined gradient, the same on every rank; to be set before it is checked."""
+    norm: Tensor
+    """Float[]: of the joined gradient before it was clipped, the same on every rank."""
 
     def require_finite(self, data: Samples) -> None:
         """Stop a run that has gone wrong, on all ranks at the same step.
@@ -54,7 +54,7 @@ class Summed:
         Raises:
             DivergedError: The norm of the gradient is not finite.
         """
-        if self.norm is None or math.isfinite(float(self.norm)):
+        if math.isfinite(float(self.norm)):
             return
         names: set[str] = set()
         own = float(self.loss)
@@ -90,11 +90,11 @@ class Step:
     ) -> None:
         self.network = _distribute(method, recipe, device)
         self.network.train()
-        self._count, self._recipe, self._wanted, self._library = method.views, recipe, wanted, library
+        self._method, self._recipe, self._wanted, self._library = method, recipe, wanted, library
         self._device, self._half = device, bfloat16_pays(device)
 
     def gradients(self, coming: Iterator[Batch], title: str, number: int) -> Summed:
-        """Add the gradients of the next global batch, averaged over ranks, to the parameters' own."""
+        """Add the gradients of the next global batch, averaged over ranks and clipped, to the parameters' own."""
         loss, taken = torch.zeros((), device=self._device), []
         for turn in range(self._recipe.accumulate):
             taken.append(next(coming))
@@ -103,22 +103,24 @@ class Step:
             # Stochastic depth, dropout.
             torch.manual_seed(mix_seed((self._wanted.seed, taken[-1].position, self._wanted.rank)))
             is_last = turn + 1 == self._recipe.accumulate
-            with self._apart() if not is_last else nullcontext():
+            with self._exchange(is_last):
                 with torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
                     part: Tensor = self.network(views, labels) / self._recipe.accumulate
                 part.backward()  # type: ignore[no-untyped-call]
             loss = loss + part.detach()
-        return Summed(loss, taken, title, number)
+        norm = nn.utils.clip_grad_norm_(self._method.parameters(), self._recipe.clip_norm)
+        return Summed(loss=loss, batches=taken, title=title, number=number, norm=norm)
 
-    def _apart(self) -> Any:
-        """A context in which ranks do not exchange gradients: with the last part they do."""
-        return self.network.no_sync() if isinstance(self.network, DistributedDataParallel) else nullcontext()
+    def _exchange(self, wanted: bool) -> Any:
+        """A context in which ranks exchange gradients, or only add them up."""
+        several = isinstance(self.network, DistributedDataParallel)
+        return self.network.no_sync() if several and not wanted else nullcontext()  # type: ignore[operator]
 
     def _views(self, taken: Batch) -> list[Tensor]:
         """The views of this rank's images. Draws are made for all ranks together: their number changes nothing."""
         wanted, views = self._wanted, []
         pixels = to_device(torch.from_numpy(taken.pixels), self._device)
-        for number in range(self._count):
+        for number in range(self._method.views):
             if number == 1 and taken.mate_pixels is not None:
                 pixels = to_device(torch.from_numpy(taken.mate_pixels), self._device)
             seed = (wanted.seed, taken.position, number)
