@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset as dataset
 
 CLEANING_FILE = "cleaning.json"
+DIGEST_COLUMNS = ["row_id", "label", "split", "study_instance_uid", "content_hash", "side_px", "perceptual_hash"]
 FACT_COLUMNS = ("uri", "row_id", "label", "label_source", "patient", "split", "flags", "perceptual_hash", "station")
 
 
@@ -31,9 +33,19 @@ class Radiographs(NamedTuple):
     facts: pa.Table
     """n rows, sorted by `uri`."""
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Radiographs:
-        """Only the images at `rows` (indices)."""
-        return Radiographs(self.images[rows], self.facts.take(rows))
+
+def load_facts(url: str, columns: Sequence[str] = FACT_COLUMNS) -> pa.Table:
+    """What is known of every usable radiograph of an images table, without its pixels, sorted by `uri`.
+
+    Args:
+        url: Folder of the images table.
+        columns: Facts wanted; `uri` always comes.
+
+    Raises:
+        ConfigError: No table there, no usable image in it, images of several sizes, or a column it does not have.
+    """
+    _, facts, _ = _facts(url, columns, None)
+    return facts.take(pc.sort_indices(facts["uri"])).select(list(dict.fromkeys(["uri", *columns]))).combine_chunks()
 
 
 def load_images(
@@ -54,6 +66,18 @@ def load_images(
     Raises:
         ConfigError: No table there, no usable image in it, images of several sizes, or a column it does not have.
     """
+    table, facts, rows = _facts(url, columns, splits)
+    order = pc.sort_indices(facts["uri"]).to_numpy()
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    images = _pixels(table, rows, rank, facts["side_px"][0].as_py(), memory_map)
+    return Radiographs(images, facts.take(order).select(list(dict.fromkeys(["uri", *columns]))).combine_chunks())
+
+
+def _facts(
+    url: str, columns: Sequence[str], splits: Sequence[str] | None
+) -> tuple[dataset.Dataset, pa.Table, pc.Expression]:
+    """The table, the facts of its usable rows in its own order, and what selects those rows."""
     files = storage.list_files(url, ".parquet")
     if not files:
         raise ConfigError(f"{url}: no images table is there; run jobs/clean.py first")
@@ -72,11 +96,7 @@ def load_images(
         raise ConfigError(f"{url}: no usable image {f'in the splits {list(splits)} ' if splits else ''}is there")
     if len(sides) != 1:
         raise ConfigError(f"{url}: images of several sizes ({sides} pixels) are there; clean into a new folder")
-    order = pc.sort_indices(facts["uri"]).to_numpy()
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    images = _pixels(table, rows, rank, int(sides[0]), memory_map)
-    return Radiographs(images, facts.take(order).select(list(dict.fromkeys(["uri", *columns]))).combine_chunks())
+    return table, facts, rows
 
 
 def _pixels(
@@ -115,3 +135,21 @@ def load_cleaning(url: str) -> CleaningConfig:
         return CleaningConfig(**storage.read_json(path))
     except TypeError as error:
         raise ConfigError(f"{path} does not fit this version of radray ({error}); clean again") from error
+
+
+def table_digest(images_url: str) -> str:
+    """BLAKE2b of what training depends on: rows, labels, splits, studies, pixels and cleaning of an images table.
+
+    Raises:
+        ConfigError: No usable image is there.
+    """
+    table = storage.read_table(images_url, columns=DIGEST_COLUMNS, filter=pc.field("status") == Status.OK.value)
+    if not table.num_rows:
+        raise ConfigError(f"{images_url}: no usable image is there; look at its summary.json for the reasons")
+    table = table.sort_by("row_id")
+    # The content hash is that of the stored image: the same image cleaned otherwise is another one.
+    place = storage.join(images_url, CLEANING_FILE)
+    digest = hashlib.blake2b(storage.read_bytes(place) if storage.exists(place) else b"", digest_size=16)
+    for column in DIGEST_COLUMNS:
+        digest.update(repr(table.column(column).to_pylist()).encode())
+    return digest.hexdigest()

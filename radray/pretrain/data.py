@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -18,14 +17,13 @@ from filelock import FileLock
 from radray import storage
 from radray.errors import ConfigError, Status
 from radray.images.places import find_places
-from radray.images.reading import CLEANING_FILE, load_images
+from radray.images.reading import load_images
 from radray.images.split import TRAIN, VALIDATION
 from radray.pretrain.method import UNLABELLED
 from radray.pretrain.monitor import Monitor
 from radray.pretrain.samples import Pixels, Rows, Samples, TrainingSet
 from radray.views.gauge import GaugeLibrary, harvest_gauges, synthetic_gauges
 
-DIGEST_COLUMNS = ["row_id", "label", "split", "study_instance_uid", "content_hash", "side_px", "perceptual_hash"]
 SPLITS = (TRAIN,)
 """Splits that pre-training sees; validation and test images stay unseen by every method."""
 DISK_SHARE = 0.8
@@ -34,24 +32,6 @@ GAUGES = 2
 """Version of the way markers are cut out: what an older one left in a cache is not used."""
 GAUGE_IMAGES, MONITOR_BANK, MONITOR_QUERIES = 2000, 1000, 500
 """Most images that are searched for markers, and that the monitor compares with and asks about."""
-
-
-def table_digest(images_url: str) -> str:
-    """BLAKE2b of what training depends on: rows, labels, splits, studies, pixels and cleaning of an images table.
-
-    Raises:
-        ConfigError: No usable image is there.
-    """
-    table = storage.read_table(images_url, columns=DIGEST_COLUMNS, filter=pc.field("status") == Status.OK.value)
-    if not table.num_rows:
-        raise ConfigError(f"{images_url}: no usable image is there; look at its summary.json for the reasons")
-    table = table.sort_by("row_id")
-    # The content hash is that of the stored image: the same image cleaned otherwise is another one.
-    place = storage.join(images_url, CLEANING_FILE)
-    digest = hashlib.blake2b(storage.read_bytes(place) if storage.exists(place) else b"", digest_size=16)
-    for column in DIGEST_COLUMNS:
-        digest.update(repr(table.column(column).to_pylist()).encode())
-    return digest.hexdigest()
 
 
 def cache_folder() -> Path:

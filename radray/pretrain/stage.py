@@ -21,6 +21,7 @@ from ray.train.torch import TorchTrainer, get_device
 from radray import cluster, storage
 from radray.errors import ConfigError
 from radray.images.budgets import labelled_subset
+from radray.images.reading import table_digest
 from radray.pretrain.config import PretrainConfig
 from radray.pretrain.data import (
     fits_on_disk,
@@ -28,7 +29,6 @@ from radray.pretrain.data import (
     open_monitor,
     open_training_set,
     require_trainable,
-    table_digest,
 )
 from radray.pretrain.journal import Follower, Journal, mlflow_tracker
 from radray.pretrain.loop import State, build_method, share_of_batch, total_steps, train

@@ -10,7 +10,7 @@ validation split).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from scipy.sparse import csr_matrix
@@ -20,7 +20,7 @@ from radray.images.split import TEST, TRAIN, VALIDATION
 from radray.pretrain.run import Run, budget_runs, load_run
 from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
-from radray.probe.heads import Embedded, FittedHead, better, embed_run, fit_best, own_head
+from radray.probe.heads import Embedded, FittedHead, Lesson, better, fit_best, own_head
 from radray.probe.members import fit_mixture
 from radray.probe.spreading import LARGEST, NEIGHBOURS, similarity_graph, spread_labels
 
@@ -28,42 +28,49 @@ BudgetKey = tuple[str, str, int]
 """Method, budget, seed."""
 
 
-def find_budget_runs(embedded: Sequence[Embedded], config: ProbeConfig) -> dict[BudgetKey, Run]:
+def find_budget_runs(runs: Mapping[str, Run], config: ProbeConfig) -> dict[BudgetKey, Run]:
     """The few-label runs of methods that train on labels, for the budgets and seeds asked for."""
     found: dict[BudgetKey, Run] = {}
-    for each in embedded:
-        for url in budget_runs(each.run.url) if each.saw_labels else []:
+    for method, main in runs.items():
+        for url in budget_runs(main.url) if main.budget != "none" else []:
             run = load_run(url)
             if run.budget in config.budgets and run.budget != "all" and run.seed < config.seeds:
-                found[each.method, run.budget, run.seed] = run
+                found[method, run.budget, run.seed] = run
     return found
 
 
 def fit_budgets(
-    cohort: Cohort, embedded: Sequence[Embedded], runs: Mapping[BudgetKey, Run], config: ProbeConfig
-) -> Iterator[tuple[str, str, int, torch.Tensor]]:
+    cohort: Cohort,
+    embedded: Sequence[Embedded],
+    few: Mapping[BudgetKey, Callable[[], Embedded]],
+    config: ProbeConfig,
+) -> Iterator[tuple[str, str, int, Tensor]]:
     """Fit every method and the ensemble under every budget below all.
+
+    Args:
+        cohort: Labels and splits.
+        embedded: Every method's features.
+        few: Reads the features of the few-label networks.
+        config: Budgets, seeds and how to fit.
 
     Yields:
         Method (`ensemble` last), budget, seed, and Float32[n, classes] probabilities, which hold for the test split
         (a few-label network sees no more of the training split than its labelled images).
     """
     pool = cohort.rows(TRAIN, labelled=False)
-    graphs: dict[str, csr_matrix | None] = {}
-    for each in embedded:
-        if not each.saw_labels and set(config.budgets) != {"all"}:
-            fits = NEIGHBOURS < len(pool) <= LARGEST
-            graphs[each.method] = similarity_graph(each.features[pool]) if fits else None
-    for budget in config.budgets:
-        for seed in range(config.seeds if budget != "all" else 0):
+    label_free = [each for each in embedded if not each.saw_labels]
+    budgets = [budget for budget in config.budgets if budget != "all"]
+    fits = bool(budgets) and NEIGHBOURS < len(pool) <= LARGEST
+    graphs = {each.method: similarity_graph(each.features[pool]) if fits else None for each in label_free}
+    for budget in budgets:
+        free = {each.method: _fit_spread(each, graphs[each.method], cohort, budget, config) for each in label_free}
+        for seed in range(config.seeds):
             heads: dict[str, FittedHead] = {}
             for each in embedded:
                 if not each.saw_labels:
-                    heads[each.method] = _fit_spread(each, graphs[each.method], cohort, budget, seed, config)
-                elif run := runs.get((each.method, budget, seed)):
-                    needed = _needed_rows(cohort, budget, seed)
-                    few = embed_run(run, cohort, f"budgets/{each.method}-{budget}-seed{seed}", config, needed)
-                    heads[each.method] = _better(few, cohort, budget, seed, config)
+                    heads[each.method] = free[each.method][seed]
+                elif read := few.get((each.method, budget, seed)):
+                    heads[each.method] = _fit_network(read(), cohort, budget, seed, config)
             for method, head in heads.items():
                 yield method, budget, seed, head.probabilities
             if heads:
@@ -72,8 +79,8 @@ def fit_budgets(
                 yield "ensemble", budget, seed, mixture.pool(torch.stack([head.probabilities for head in members]))
 
 
-def _needed_rows(cohort: Cohort, budget: str, seed: int) -> Tensor:
-    """Images that a network trained under a budget is fitted, judged, standardised or measured on."""
+def network_rows(cohort: Cohort, budget: str, seed: int) -> Tensor:
+    """Images that a network trained under a budget is fitted, judged, standardised or measured on; sorted indices."""
     return torch.cat(
         [
             cohort.budget_rows(TRAIN, budget, seed),
@@ -83,37 +90,41 @@ def _needed_rows(cohort: Cohort, budget: str, seed: int) -> Tensor:
     ).sort()[0]
 
 
-def _fit(each: Embedded, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:
-    """A head on the few labelled images."""
-    training, validation = cohort.budget_rows(TRAIN, budget, seed), cohort.budget_rows(VALIDATION, budget, seed)
-    return _fit_on(training, cohort.labels, each, validation, cohort, config)
+def _fit(each: Embedded, lessons: Sequence[Lesson], cohort: Cohort, config: ProbeConfig) -> list[FittedHead]:
+    return fit_best(each.features, lessons, len(cohort.names), l2=config.l2, balance=config.balance)
+
+
+def _lesson(cohort: Cohort, budget: str, seed: int) -> Lesson:
+    """The few labelled images."""
+    training, validation = (cohort.budget_rows(split, budget, seed) for split in (TRAIN, VALIDATION))
+    return Lesson(labels=cohort.labels, training=training, validation=validation)
 
 
 def _fit_spread(
-    each: Embedded, graph: csr_matrix | None, cohort: Cohort, budget: str, seed: int, config: ProbeConfig
-) -> FittedHead:
-    """A head on the whole training split with spread labels, or on the few images: what explains validation better."""
-    few = _fit(each, cohort, budget, seed, config)
+    each: Embedded, graph: csr_matrix | None, cohort: Cohort, budget: str, config: ProbeConfig
+) -> list[FittedHead]:
+    """For each seed a head on the whole training split with spread labels, or on the few images.
+
+    What explains validation better is taken.
+    """
+    lessons = [_lesson(cohort, budget, seed) for seed in range(config.seeds)]
+    few = _fit(each, lessons, cohort, config)
     if graph is None:
         return few
-    pool, known = cohort.rows(TRAIN, labelled=False), cohort.budget_rows(TRAIN, budget, seed)
-    labels = cohort.labels.clone()
-    labels[pool] = spread_labels(graph, cohort.labels[pool], torch.searchsorted(pool, known))
-    reached = pool[labels[pool] >= 0]
-    spread = _fit_on(reached, labels, each, cohort.budget_rows(VALIDATION, budget, seed), cohort, config)
-    return min(spread, few, key=lambda head: head.validation_error)
+    pool = cohort.rows(TRAIN, labelled=False)
+    spread = _fit(each, [_spread(lesson, graph, pool) for lesson in lessons], cohort, config)
+    return [min(pair, key=lambda head: head.validation_error) for pair in zip(spread, few, strict=True)]
 
 
-def _fit_on(
-    training: Tensor, labels: Tensor, each: Embedded, validation: Tensor, cohort: Cohort, config: ProbeConfig
-) -> FittedHead:
-    return fit_best(
-        each.features, labels, training, validation, len(cohort.names), l2=config.l2, balance=config.balance
-    )
+def _spread(lesson: Lesson, graph: csr_matrix, pool: Tensor) -> Lesson:
+    """The lesson with its labels spread over the images of the pool."""
+    labels = lesson.labels.clone()
+    labels[pool] = spread_labels(graph, labels[pool], torch.searchsorted(pool, lesson.training))
+    return Lesson(labels=labels, training=pool[labels[pool] >= 0], validation=lesson.validation)
 
 
-def _better(few: Embedded, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:
+def _fit_network(few: Embedded, cohort: Cohort, budget: str, seed: int, config: ProbeConfig) -> FittedHead:
     """The network's own head or a linear probe on its features, whichever explains the validation labels better."""
-    probe = _fit(few, cohort, budget, seed, config)
-    own = own_head(few, cohort.names, cohort.labels, cohort.budget_rows(VALIDATION, budget, seed))
-    return better(probe, own)
+    lesson = _lesson(cohort, budget, seed)
+    own = own_head(few, cohort.names, cohort.labels, lesson.validation)
+    return better(_fit(few, [lesson], cohort, config)[0], own)

@@ -13,7 +13,7 @@ from torch import Tensor
 from radray.errors import ConfigError
 from radray.images.budgets import labelled_subset
 from radray.images.labels import class_indices
-from radray.images.reading import Radiographs, load_images
+from radray.images.reading import load_facts
 from radray.images.split import TEST, TRAIN, VALIDATION, assign_folds
 from radray.probe.config import ProbeConfig
 from radray.regions import RegionSet
@@ -27,7 +27,8 @@ COLUMNS = ("uri", "row_id", "label", "patient", "study_instance_uid", "split")
 class Cohort:
     """n usable radiographs, sorted by `uri`."""
 
-    radiographs: Radiographs
+    facts: pa.Table
+    """uri and row_id of each image, and what else is known."""
     labels: Tensor
     """Int64[n], −1 where there is no label or it is no class."""
     truth: IntArray | None
@@ -44,6 +45,12 @@ class Cohort:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.labels)
+
+    @property
+    def row_ids(self) -> IntArray:
+        """Int64[n], the images' keys."""
+        ids: IntArray = self.facts["row_id"].to_numpy()
+        return ids
 
     def rows(self, split: str, *, labelled: bool = True) -> Tensor:
         """Int64 indices of a split's images."""
@@ -63,8 +70,7 @@ def read_cohort(config: ProbeConfig, regions: RegionSet) -> Cohort:
     Raises:
         ConfigError: No labelled training images of two regions, or none for validation or test.
     """
-    radiographs = load_images(config.images, COLUMNS)
-    facts = radiographs.facts
+    facts = load_facts(config.images, COLUMNS)
     label_names = facts["label"].to_pylist()
     patients = [
         patient or study or uri
@@ -73,7 +79,7 @@ def read_cohort(config: ProbeConfig, regions: RegionSet) -> Cohort:
         )
     ]
     cohort = Cohort(
-        radiographs=radiographs,
+        facts=facts,
         labels=torch.from_numpy(class_indices(label_names, regions.names)),
         truth=_truth(config.truth, facts, regions) if config.truth else None,
         patients=patients,

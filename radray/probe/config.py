@@ -44,6 +44,10 @@ class ProbeConfig:
     """Training images kept for the out-of-domain score (10 to 100000)."""
     batch: int = 64
     """Images embedded together (1 to 4096)."""
+    max_workers: int | None = None
+    """Most workers that embed; none for half the cluster's logical CPUs."""
+    gpus_per_worker: float = 0.0
+    """Share of a GPU for each worker that embeds (0 to 1)."""
     seed: int = 0
     """Seed of folds, draws and resampling."""
 
@@ -62,8 +66,11 @@ class ProbeConfig:
                 "coverage": (0.5, 1),
                 "bank_images": (10, 100_000),
                 "batch": (1, 4096),
+                "gpus_per_worker": (0, 1),
             },
         )
+        if self.max_workers is not None and self.max_workers < 1:
+            raise ConfigError(f"--max-workers is {self.max_workers}; set it to 1 or more")
         if not self.runs:
             raise ConfigError("--runs is empty; give at least one run folder")
         if not self.l2 or min(self.l2) <= 0:

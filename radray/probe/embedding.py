@@ -1,86 +1,166 @@
-"""Embed once: features of the images by one run, kept as Parquet under a key of run, images and views."""
+"""Embed once: features of every image by every network, in Parquet tables that no later run makes again.
+
+features/<key>/part-*.parquet   row_id, uri and one column of float16 vectors a network, null where not wanted
+features/<key>/networks.json    column → key of the network: its digest, the views, the cleaning, the rows wanted
+
+One Ray Data pass reads each image once and embeds it by all networks that have no features yet, exactly once and
+resumable. A new network gets a folder of its own; new images join the folders that are there.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import sys
-import time
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as parquet
-import torch
+import pyarrow.compute as pc
 
-from radray import storage
-from radray.ensemble.features import embed
-from radray.images.reading import Radiographs
+from radray import storage, streaming
+from radray.errors import Status
+from radray.images.reading import CLEANING_FILE
 from radray.pretrain.run import Run
+from radray.probe.config import ProbeConfig
+from radray.probe.embed_rows import EmbedRows
 
 HalfArray = npt.NDArray[np.float16]
-_KEY = b"radray_features_key"
+Ids = npt.NDArray[np.int64]
+NETWORKS_FILE = "networks.json"
+_FORMAT = 1
 
 
-def embed_images(run: Run, radiographs: Radiographs, place: str, views: tuple[str, ...], batch: int) -> HalfArray:
-    """Features of every image, from the table at `place` where it has them, else computed and written there.
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network to embed images with."""
+
+    name: str
+    """Its column: the method, and the budget and seed of a few-label network."""
+    run: Run
+    training_ids: Ids | None = None
+    """Row ids of the training images wanted, beside all of validation and test; None for all."""
+
+    def key(self, context: str) -> str:
+        """What the features depend on, beside the images: `context` stands for views and cleaning."""
+        digest = hashlib.blake2b(f"{_FORMAT}/{self.run.digest}/{context}".encode(), digest_size=16)
+        if self.training_ids is not None:
+            digest.update(np.sort(self.training_ids).tobytes())
+        return digest.hexdigest()
+
+
+def embed_networks(
+    networks: Sequence[Network], row_ids: Ids, config: ProbeConfig
+) -> dict[str, Callable[[], HalfArray]]:
+    """Features of the usable images of a table, from the folders that hold them, else by one pass over the images.
 
     Args:
-        run: Gives the backbone.
-        radiographs: n images and their facts (`uri`, `row_id`).
-        place: URL of the Parquet file: uri, row_id, vector, backbone (the run's digest).
-        views: See `radray.ensemble.features`.
-        batch: Images computed together.
+        networks: Their names differ.
+        row_ids: Int64[n], the images and their order.
+        config: Gives images, views, output and how to embed.
 
     Returns:
-        Float16[n, d], before normalisation.
+        Name → what reads its Float16[n, d], before normalisation, 0 where not wanted.
+
+    Raises:
+        RuntimeError: The tables do not hold the images asked for.
     """
-    key = _features_key(run, radiographs, views)
-    if storage.exists(place):
-        found = storage.locate(place)
-        if (parquet.read_schema(found.path, filesystem=found.arrow).metadata or {}).get(_KEY) == key:
-            return _vectors(storage.read_table(place, columns=["vector"]))
-    started = time.monotonic()
-    features = compute(run, radiographs.images, views, batch)
-    flat = pa.array(features.reshape(-1), pa.float16())
-    table = pa.table(
-        {
-            "uri": radiographs.facts["uri"],
-            "row_id": radiographs.facts["row_id"],
-            "vector": pa.FixedSizeListArray.from_arrays(flat, features.shape[1]),
-            "backbone": pa.array([run.digest] * len(features), pa.string()).dictionary_encode(),
+    context = _context(config)
+    wanted = {each.key(context): each for each in networks}
+    place = storage.join(config.output, "features")
+    found: dict[str, tuple[str, str]] = {}
+    for folder, columns in _folders(place):
+        mine = {key: column for column, key in columns.items() if key in wanted and key not in found}
+        if not mine:
+            continue
+        if not _holds(folder, row_ids):
+            if not set(columns.values()) <= set(wanted):
+                continue  # Images have changed, and one of its networks is gone: it cannot be brought up to date.
+            _embed({column: wanted[key] for column, key in columns.items()}, folder, config)
+        found |= {key: (folder, column) for key, column in mine.items()}
+    missing = {each.name: each for key, each in wanted.items() if key not in found}
+    if missing:
+        keys = {name: each.key(context) for name, each in missing.items()}
+        folder = storage.join(place, _digest(sorted(keys.items())))
+        storage.write_json(storage.join(folder, NETWORKS_FILE), keys)
+        _embed(missing, folder, config)
+        found |= {key: (folder, name) for name, key in keys.items()}
+    return {each.name: partial(_read, *found[key], row_ids) for key, each in wanted.items()}
+
+
+def _embed(networks: Mapping[str, Network], folder: str, config: ProbeConfig) -> None:
+    wishes = {
+        name: {
+            "run": storage.normalise_url(each.run.url),
+            "digest": each.run.digest,
+            "training_ids": None if each.training_ids is None else np.sort(each.training_ids),
         }
+        for name, each in networks.items()
+    }
+    streaming.run(
+        streaming.Pass(
+            title=f"embed by {len(wishes)} network{'s' * (len(wishes) > 1)}",
+            source=config.images,
+            output=folder,
+            key=folder.rsplit("/", 1)[-1],
+            transform=EmbedRows,
+            arguments={
+                "networks": wishes,
+                "views": config.views,
+                "batch": config.batch,
+                "device": "cuda" if config.gpus_per_worker else "cpu",
+            },
+            columns=["uri", "image", "side_px", "split"],
+            where=("status", Status.OK.value),
+            rows_per_block=max(256, config.batch),
+            gpus_per_worker=config.gpus_per_worker,
+            max_workers=config.max_workers,
+        )
     )
-    storage.write_table(place, table.replace_schema_metadata({_KEY: key}))
-    rate = len(features) / (time.monotonic() - started)
-    print(f"embed {place.rsplit('/', 1)[-1]}: {len(features):,} images · {rate:.0f} images/s", file=sys.stderr)
-    return features
 
 
-def compute(run: Run, images: npt.NDArray[np.uint8], views: tuple[str, ...], batch: int) -> HalfArray:
-    """UInt8[n, side, side] to Float16[n, d], on a GPU where there is one."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run.backbone.to(device)
-    features = np.empty((len(images), run.backbone.dimension), np.float16)
-    for start in range(0, len(images), batch):
-        pixels = torch.from_numpy(images[start : start + batch].copy()).to(device)
-        features[start : start + batch] = embed(run.backbone, pixels, views).half().cpu().numpy()
-    return features
+def _context(config: ProbeConfig) -> str:
+    """What features depend on beside network and image: how images were cleaned, and the views averaged."""
+    cleaning = storage.read_bytes(storage.join(config.images, CLEANING_FILE))
+    return _digest([cleaning.decode(), storage.normalise_url(config.images), list(config.views)])
 
 
-def _features_key(run: Run, radiographs: Radiographs, views: tuple[str, ...]) -> bytes:
-    digest = hashlib.blake2b(f"{run.digest}/{','.join(views)}".encode(), digest_size=16)
-    digest.update(images_digest(radiographs).encode())
-    return digest.hexdigest().encode()
+def _digest(document: Any) -> str:
+    return hashlib.blake2b(json.dumps(document).encode(), digest_size=16).hexdigest()
 
 
-def images_digest(radiographs: Radiographs) -> str:
-    """BLAKE2b of the pixels and keys of all images."""
-    digest = hashlib.blake2b(np.ascontiguousarray(radiographs.images).data, digest_size=16)
-    digest.update(radiographs.facts["row_id"].to_numpy().tobytes())
-    return digest.hexdigest()
+def _folders(place: str) -> list[tuple[str, dict[str, str]]]:
+    """Folders of features and what their columns hold, sorted by name."""
+    files = [storage.join(folder, NETWORKS_FILE) for folder in storage.list_files(place)]
+    return [(storage.parent(file), storage.read_json(file)) for file in files if storage.exists(file)]
 
 
-def _vectors(table: pa.Table) -> HalfArray:
-    column = table["vector"].combine_chunks()
-    values: HalfArray = column.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(column), -1)
+def _holds(folder: str, row_ids: Ids) -> bool:
+    """Whether every image asked for has its row there."""
+    if not storage.list_files(folder, ".parquet"):
+        return False
+    ids = storage.read_table(folder, columns=[streaming.ID_COLUMN])[streaming.ID_COLUMN].to_numpy()
+    return bool(np.isin(row_ids, ids).all())
+
+
+def _read(folder: str, column: str, row_ids: Ids) -> HalfArray:
+    table = storage.read_table(folder, columns=[streaming.ID_COLUMN, column])
+    ids, vectors = table[streaming.ID_COLUMN].to_numpy(), table[column].combine_chunks()
+    dimension = vectors.type.list_size
+    order = np.argsort(ids)
+    rows = order[np.searchsorted(ids, row_ids, sorter=order).clip(max=len(ids) - 1)]
+    if not np.array_equal(ids[rows], row_ids):
+        raise RuntimeError(f"{folder} does not hold every image; delete it and run the probe again")
+    features = np.zeros((len(ids), dimension), np.float16)
+    features[pc.is_valid(vectors).to_numpy(zero_copy_only=False)] = _values(vectors).reshape(-1, dimension)
+    ordered: HalfArray = features[rows]
+    return ordered
+
+
+def _values(vectors: pa.FixedSizeListArray) -> HalfArray:
+    """The values of those that are not null, one after the other."""
+    values: HalfArray = vectors.flatten().to_numpy(zero_copy_only=False)
+    return values

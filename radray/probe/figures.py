@@ -120,7 +120,7 @@ def probability_table(cohort: Cohort, rows: npt.NDArray[np.int64], method: str, 
         method: Name.
         probabilities: Float32[m, classes].
     """
-    facts = cohort.radiographs.facts.take(rows)
+    facts = cohort.facts.take(rows)
     flat = pa.array(np.ascontiguousarray(probabilities, np.float32).reshape(-1))
     return pa.table(
         {

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from radray import storage
 from radray.ensemble.features import normalise
-from radray.images.split import TEST
 from radray.pretrain.run import Run
 from radray.probe.calibration import fit_temperature, negative_log_likelihood
-from radray.probe.cohort import Cohort
-from radray.probe.config import ProbeConfig
-from radray.probe.embedding import embed_images
-from radray.probe.logistic import ABSENT_BIAS, balanced_weights, fit_heads
+from radray.probe.logistic import ABSENT_BIAS, Heads, balanced_weights, fit_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,25 +45,6 @@ def standardise(method: str, run: Run, raw: Tensor, reference: Tensor) -> Embedd
     return Embedded(method=method, run=run, raw=raw, mean=mean, scale=scale, features=(normalised - mean) / scale)
 
 
-def embed_run(run: Run, cohort: Cohort, name: str, config: ProbeConfig, rows: Tensor | None = None) -> Embedded:
-    """A run's features of the cohort, kept in features/<name>.parquet, standardised without the test split.
-
-    Args:
-        run: Gives the backbone.
-        cohort: n images.
-        name: Of the table.
-        config: Views, batch and output.
-        rows: Sorted indices of the images needed; the features of the others are 0. None for all.
-    """
-    place = storage.join(config.output, "features", f"{name}.parquet")
-    needed = torch.arange(len(cohort)) if rows is None else rows
-    radiographs = cohort.radiographs if rows is None else cohort.radiographs.take(rows.numpy())
-    features = embed_images(run, radiographs, place, config.views, config.batch)
-    raw = torch.zeros(len(cohort), features.shape[1])
-    raw[needed] = torch.from_numpy(features.astype(np.float32))
-    return standardise(run.method, run, raw, needed[torch.from_numpy(cohort.split != TEST)[needed]])
-
-
 @dataclass(frozen=True, kw_only=True)
 class FittedHead:
     """A head with its temperature, and what it says about every image."""
@@ -93,44 +69,73 @@ class FittedHead:
         return torch.softmax(self.logits / self.temperature, dim=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What one head may learn from, and be judged by."""
+
+    labels: Tensor
+    """Int64[n]; read at `training` and `validation` only."""
+    training: Tensor
+    """Indices of the training images used."""
+    validation: Tensor
+    """Indices of the validation images used; none leaves the strongest L2 strength."""
+
+
 def fit_best(
     features: Tensor,
-    labels: Tensor,
-    training: Tensor,
-    validation: Tensor,
+    lessons: Sequence[Lesson],
     classes: int,
     *,
     l2: tuple[float, ...],
     balance: float,
     noise: float = 0.0,
-) -> FittedHead:
-    """Fit a head for each L2 strength and take the one that explains the validation labels best.
+) -> list[FittedHead]:
+    """For each lesson the head, of one for each L2 strength, that explains its validation labels best.
+
+    All lessons' heads are solved together.
 
     Args:
         features: Float32[n, d], standardised.
-        labels: Int64[n].
-        training: Indices of the training images used.
-        validation: Indices of the validation images used; none leaves the strongest.
+        lessons: At least one.
         classes: Number of classes.
         l2: Strengths to try.
         balance: See `balanced_weights`.
         noise: Share of wrong labels on validation.
     """
-    own = labels[training]
-    weights = balanced_weights(own, classes, balance).expand(len(l2), -1)
-    heads = fit_heads(features[training], own, weights, torch.tensor(l2), classes)
-    logits = heads.logits(features)
-    fits = [_judge(each, labels, validation, noise) for each in logits]
-    best = min(range(len(l2)), key=lambda index: (fits[index][1], -l2[index]))
-    return FittedHead(
-        weight=heads.weight[best],
-        bias=heads.bias[best],
-        temperature=fits[best][0],
-        l2=l2[best],
-        own=False,
-        validation_error=fits[best][1],
-        logits=logits[best].contiguous(),
+    rows = torch.cat([lesson.training for lesson in lessons]).unique()  # type: ignore[no-untyped-call]
+    weights = torch.zeros(len(lessons), len(rows))
+    labels = torch.zeros(len(lessons), len(rows), dtype=torch.int64)
+    for number, lesson in enumerate(lessons):
+        own, places = lesson.labels[lesson.training], torch.searchsorted(rows, lesson.training)
+        labels[number, places] = own
+        weights[number, places] = balanced_weights(own, classes, balance)
+    tried = len(l2)
+    heads = fit_heads(
+        features[rows],
+        labels.repeat_interleave(tried, dim=0),
+        weights.repeat_interleave(tried, dim=0),
+        torch.tensor(l2).repeat(len(lessons)),
+        classes,
     )
+    found = []
+    for number, lesson in enumerate(lessons):
+        mine = slice(number * tried, (number + 1) * tried)
+        tries = Heads(heads.weight[mine], heads.bias[mine])
+        logits = tries.logits(features[lesson.validation])
+        fits = [_judge(each, lesson.labels[lesson.validation], noise) for each in logits]
+        best = min(range(tried), key=lambda index: (fits[index][1], -l2[index]))
+        found.append(
+            FittedHead(
+                weight=tries.weight[best],
+                bias=tries.bias[best],
+                temperature=fits[best][0],
+                l2=l2[best],
+                own=False,
+                validation_error=fits[best][1],
+                logits=features @ tries.weight[best].T + tries.bias[best],
+            )
+        )
+    return found
 
 
 def own_head(
@@ -146,7 +151,7 @@ def own_head(
         if name in names:
             weight[names.index(name)], bias[names.index(name)] = head["weight"][row].float(), head["bias"][row].float()
     logits = embedded.raw @ weight.T + bias
-    temperature, error = _judge(logits, labels, validation, noise)
+    temperature, error = _judge(logits[validation], labels[validation], noise)
     return FittedHead(
         weight=weight,
         bias=bias,
@@ -163,14 +168,13 @@ def better(probe: FittedHead, own: FittedHead | None) -> FittedHead:
     return own if own is not None and own.validation_error < probe.validation_error else probe
 
 
-def _judge(logits: Tensor, labels: Tensor, validation: Tensor, noise: float) -> tuple[float, float]:
+def _judge(logits: Tensor, labels: Tensor, noise: float) -> tuple[float, float]:
     """Temperature and mean negative log-likelihood on the validation images."""
-    own = labels[validation]
-    temperature = fit_temperature(logits[validation], own, noise)
-    if not len(own):
+    temperature = fit_temperature(logits, labels, noise)
+    if not len(labels):
         return temperature, 0.0
-    probabilities = torch.softmax(logits[validation] / temperature, dim=1)
-    return temperature, float(negative_log_likelihood(probabilities, own, noise).mean())
+    probabilities = torch.softmax(logits / temperature, dim=1)
+    return temperature, float(negative_log_likelihood(probabilities, labels, noise).mean())
 
 
 def out_of_fold(

@@ -52,7 +52,8 @@ def fit_heads(
 
     Args:
         features: Float32[n, d], standardised.
-        labels: Int64[n], 0 to classes − 1; any value where the weight is 0.
+        labels: Int64[n], or Int64[heads, n] where heads learn different labels; 0 to classes − 1, any value where the
+            weight is 0.
         sample_weights: Float32[heads, n], not negative, a positive sum in each row.
         l2: Float32[heads], above 0.
         classes: Number of classes; those without weight get `ABSENT_BIAS`.
@@ -60,7 +61,8 @@ def fit_heads(
         tolerance: A head is done when no entry of its gradient is larger.
     """
     used = (sample_weights > 0).any(dim=0)
-    features, labels, sample_weights = features[used], labels[used], sample_weights[:, used]
+    labels = labels.expand(len(sample_weights), -1)[:, used].clamp_min(0)
+    features, sample_weights = features[used], sample_weights[:, used]
     shares = sample_weights / sample_weights.sum(dim=1, keepdim=True)
     # With fewer images than features the weights lie in the span of the images: solve there, exactly (QR).
     basis = torch.linalg.qr(features.T).Q if len(features) < features.shape[1] // 2 else None
@@ -68,7 +70,13 @@ def fit_heads(
     group = max(1, _ELEMENTS // max(1, features.shape[0] * classes))
     parts = [
         _fit_group(
-            features, labels, shares[start : start + group], l2[start : start + group], classes, steps, tolerance
+            features,
+            labels[start : start + group],
+            shares[start : start + group],
+            l2[start : start + group],
+            classes,
+            steps,
+            tolerance,
         )
         for start in range(0, len(shares), group)
     ]
@@ -81,12 +89,12 @@ def _fit_group(
 ) -> Heads:
     heads, (count, dimension) = len(shares), features.shape
     inputs = torch.cat([features, torch.ones(count, 1, device=features.device)], dim=1)
-    onehot = torch.nn.functional.one_hot(labels, classes).float()
-    absent = torch.where(shares @ onehot > 0, 0.0, ABSENT_BIAS)
+    mass = torch.zeros(heads, classes, device=features.device).scatter_add_(1, labels, shares)
+    absent = torch.where(mass > 0, 0.0, ABSENT_BIAS)
     penalty = torch.ones(dimension + 1, device=features.device)
     penalty[-1] = 0
     weighting = shares.T.contiguous()
-    chosen = labels[:, None, None].expand(count, heads, 1)
+    chosen = labels.T[:, :, None]
 
     def objective(theta: Tensor) -> tuple[Tensor, Tensor]:
         logits = (inputs @ theta.view(heads * classes, dimension + 1).T).view(count, heads, classes) + absent

@@ -13,7 +13,7 @@ from radray.images.split import TRAIN, VALIDATION
 from radray.probe.calibration import fit_pool
 from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
-from radray.probe.heads import Embedded, FittedHead, better, fit_best, out_of_fold, own_head
+from radray.probe.heads import Embedded, FittedHead, Lesson, better, fit_best, out_of_fold, own_head
 from radray.probe.noise import contradicted
 
 
@@ -57,16 +57,8 @@ def fit_full(cohort: Cohort, embedded: Sequence[Embedded], config: ProbeConfig) 
     rows, validation = cohort.rows(TRAIN), cohort.rows(VALIDATION)
 
     def fit(each: Embedded, training: Tensor, noise: float) -> FittedHead:
-        return fit_best(
-            each.features,
-            cohort.labels,
-            training,
-            validation,
-            classes,
-            l2=config.l2,
-            balance=config.balance,
-            noise=noise,
-        )
+        lesson = Lesson(labels=cohort.labels, training=training, validation=validation)
+        return fit_best(each.features, [lesson], classes, l2=config.l2, balance=config.balance, noise=noise)[0]
 
     wrong = torch.zeros(len(rows), dtype=torch.bool)
     if config.prune:

@@ -1,14 +1,16 @@
 """The probe stage: embed, fit, measure, and leave a bundle.
 
-Writes below the output: features/<method>.parquet, out_of_fold.parquet, test_predictions.parquet, accuracy.csv,
+Writes below the output: features/, out_of_fold.parquet, test_predictions.parquet, accuracy.csv,
 knn.csv, per_region.csv, confusion.csv, bundle/.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -16,16 +18,16 @@ from torch import Tensor
 from radray import storage
 from radray.ensemble import Bundle, Predictions
 from radray.errors import ConfigError, Status
-from radray.images.reading import load_cleaning
-from radray.images.split import TEST
+from radray.images.reading import load_cleaning, table_digest
+from radray.images.split import TEST, TRAIN
 from radray.pretrain.run import Run, find_run_folders, load_run
 from radray.probe import figures
 from radray.probe.assembly import build_bundle, describe, predict_features
-from radray.probe.budgets import find_budget_runs, fit_budgets
+from radray.probe.budgets import BudgetKey, find_budget_runs, fit_budgets, network_rows
 from radray.probe.cohort import Cohort, read_cohort
 from radray.probe.config import ProbeConfig
-from radray.probe.embedding import images_digest
-from radray.probe.heads import Embedded, embed_run
+from radray.probe.embedding import Network, embed_networks
+from radray.probe.heads import Embedded, standardise
 from radray.probe.members import FullFit, fit_full, out_of_fold_all
 from radray.probe.neighbours import neighbour_probabilities
 from radray.regions import load_regions
@@ -41,7 +43,7 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     cleaning = load_cleaning(config.images)
     runs = find_runs(config)
     cohort = read_cohort(config, regions)
-    embedded = [embed_run(run, cohort, method, config) for method, run in runs.items()]
+    embedded, few = embed(cohort, runs, config)
     fit = fit_full(cohort, embedded, config)
     bundle = build_bundle(cohort, embedded, fit, config, regions, cleaning)
     everyone = torch.arange(len(cohort))
@@ -50,7 +52,7 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     full["ensemble"] = torch.from_numpy(predictions.probabilities)
 
     accuracy = [row for method, own in full.items() for row in figures.measure(cohort, method, "all", 0, own)]
-    for method, budget, seed, own in fit_budgets(cohort, embedded, find_budget_runs(embedded, config), config):
+    for method, budget, seed, own in fit_budgets(cohort, embedded, few, config):
         accuracy += figures.measure(cohort, method, budget, seed, own)
     against_labels = {row["method"]: row for row in accuracy if (row["budget"], row["against"]) == ("all", "label")}
     shown = ("accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "calibration_error")
@@ -59,7 +61,7 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
         fit,
         config,
         {method: {name: round(row[name], 4) for name in shown} for method, row in against_labels.items()},
-        images_digest(cohort.radiographs),
+        table_digest(config.images),
     )
     digest = bundle.save(storage.join(config.output, "bundle"))
     _write_tables(cohort, embedded, fit, full, predictions, accuracy, config)
@@ -88,6 +90,36 @@ def find_runs(config: ProbeConfig) -> dict[str, Run]:
             )
         found[run.method] = run
     return found
+
+
+def embed(
+    cohort: Cohort, runs: Mapping[str, Run], config: ProbeConfig
+) -> tuple[list[Embedded], dict[BudgetKey, Callable[[], Embedded]]]:
+    """Features of the cohort by every run, and by the few-label networks below them (read when asked for)."""
+    budget_runs = find_budget_runs(runs, config)
+    rows = {key: network_rows(cohort, key[1], key[2]) for key in budget_runs}
+    networks = [Network(name=method, run=run) for method, run in runs.items()]
+    for key, run in budget_runs.items():
+        training = cohort.row_ids[cohort.budget_rows(TRAIN, key[1], key[2]).numpy()]
+        networks.append(Network(name=few_name(key), run=run, training_ids=training))
+    features = embed_networks(networks, cohort.row_ids, config)
+    outside_test = torch.from_numpy(cohort.split != TEST)
+
+    def read(name: str, run: Run, wanted: Tensor) -> Embedded:
+        raw = torch.from_numpy(features[name]().astype(np.float32))
+        return standardise(run.method, run, raw, wanted[outside_test[wanted]])
+
+    everyone = torch.arange(len(cohort))
+    few: dict[BudgetKey, Callable[[], Embedded]] = {
+        key: partial(read, few_name(key), run, rows[key]) for key, run in budget_runs.items()
+    }
+    return [read(method, run, everyone) for method, run in runs.items()], few
+
+
+def few_name(key: BudgetKey) -> str:
+    """What the features of a few-label network are called."""
+    method, budget, seed = key
+    return f"{method}-{budget}-seed{seed}"
 
 
 def _write_tables(

@@ -12,7 +12,7 @@ import pytest
 from radray.cleaning.annotations import find_annotations
 from radray.cleaning.config import CleaningConfig
 from radray.errors import ConfigError
-from radray.images.reading import load_images, save_cleaning
+from radray.images.reading import load_images, save_cleaning, table_digest
 from radray.pretrain.backbone import Backbone
 from radray.pretrain.data import (
     fits_on_disk,
@@ -20,7 +20,6 @@ from radray.pretrain.data import (
     open_monitor,
     open_training_set,
     require_trainable,
-    table_digest,
 )
 from radray.pretrain.samples import TrainingSet
 from radray.views.gauge import harvest_gauges

@@ -14,25 +14,15 @@ import torch
 from radray import storage
 from radray.ensemble import Bundle
 from radray.errors import ConfigError
-from radray.pretrain.backbone import Backbone
 from radray.pretrain.run import load_run, save_run
 from radray.probe.config import ProbeConfig
 from radray.probe.logistic import fit_heads
 from radray.probe.stage import run_probe
 from radray.regions import load_regions
 from tests.probe.drawn_images import REGIONS, SIDE, draw, write_images
+from tests.probe.runs import write_run
 
-
-def write_run(url: str, method: str, *, seed: int, budget: str = "none", side_px: int = SIDE) -> None:
-    """A run folder with random weights, and a random head where it saw labels."""
-    torch.manual_seed(seed)
-    backbone = Backbone("resnet10", side_px)
-    names = load_regions("skeletal14").names
-    head = None
-    if budget != "none":
-        head = {"weight": torch.randn(len(names), backbone.dimension), "bias": torch.zeros(len(names))}
-    document = {"method": method, "seed": seed, "regions": names, "budget": budget}
-    save_run(url, backbone, head, document)
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 @pytest.fixture(scope="module")
