@@ -102,7 +102,11 @@ def row_id(uri: str, etag: str = "") -> int:
 
 
 def predictions_schema(classes: int) -> pa.Schema:
-    """The schema of `predictions/` for a bundle of `classes` regions (probabilities in bundle order)."""
+    """The schema of `predictions/` for a bundle of `classes` regions (probabilities in bundle order).
+
+    `turned_deg` is how far counter-clockwise the image was found to be turned (0, 90, 180, 270); `inverted` whether its
+    grey values are, against what its header says. The prediction is that of the image put right.
+    """
     return pa.schema(
         [
             ("uri", pa.string()),
@@ -113,6 +117,8 @@ def predictions_schema(classes: int) -> pa.Schema:
             ("confidence", pa.float32()),
             ("abstained", pa.bool_()),
             ("ood_score", pa.float32()),
+            ("turned_deg", pa.int16()),
+            ("inverted", pa.bool_()),
             ("probabilities", pa.list_(pa.float32(), classes)),
             ("member_regions", pa.map_(pa.string(), pa.string())),
             ("header_label", pa.string()),

@@ -32,6 +32,10 @@ class EnsembleAnswer(BaseModel):
     confidence: float
     abstained: bool
     ood_score: float
+    turned_deg: int
+    """Degrees counter-clockwise by which the image was found to be turned: 0, 90, 180 or 270."""
+    inverted: float
+    """Probability that the grey values are inverted, against what the header says."""
     top: list[Guess]
     probabilities: dict[str, float]
     members: dict[str, MemberView]
@@ -50,6 +54,8 @@ class RegionAnswer(EnsembleAnswer):
                     "confidence": 0.97,
                     "abstained": False,
                     "ood_score": 0.12,
+                    "turned_deg": 0,
+                    "inverted": 0.001,
                     "top": [{"region": "knee", "title": "knee", "code": "72696002", "probability": 0.97}],
                     "probabilities": {"knee": 0.97, "ankle": 0.03},
                     "members": {"simclr": {"region": "knee", "confidence": 0.94}},
@@ -105,6 +111,8 @@ def _answer(predictions: Predictions, row: int, bundle: Bundle) -> EnsembleAnswe
         confidence=float(predictions.confidence[row]),
         abstained=bool(predictions.abstained[row]),
         ood_score=float(predictions.ood_score[row]),
+        turned_deg=90 * int(predictions.turned[row]),
+        inverted=float(predictions.inverted[row]),
         top=[
             Guess(
                 region=regions.names[index],

@@ -22,6 +22,7 @@ from radray.cleaning.config import CleaningConfig
 from radray.dicom.header import HeaderReader, read_facts
 from radray.dicom.identity import Pseudonyms
 from radray.ensemble import Bundle
+from radray.ensemble.pose import SUSPECT, is_inverted
 from radray.errors import ObjectError, Reason, Status
 from radray.images.prepare import prepare_image
 from radray.regions import RegionSet
@@ -123,6 +124,8 @@ class Ingress:
         async with self.decoding:
             label, image = await asyncio.to_thread(self._prepare, body)
         answer: EnsembleAnswer = await self.ensemble.predict.remote(image)
+        if answer.inverted >= SUSPECT:
+            answer = await self._second_look(body, answer)
         agrees = None if label is None else label == answer.region
         return RegionAnswer(**answer.model_dump(), header_label=label, agrees=agrees)
 
@@ -150,6 +153,17 @@ class Ingress:
             if len(body) > most:
                 raise ObjectError(Reason.TOO_LARGE, f"the body has more than {most} bytes")
         return bytes(body)
+
+    async def _second_look(self, body: bytes, first: EnsembleAnswer) -> EnsembleAnswer:
+        """The better of the answer to an image and to the same image with inverted grey values."""
+        async with self.decoding:
+            prepared = await asyncio.to_thread(prepare_image, body, self.cleaning, inverted=True)
+        if prepared["status"] != Status.OK:
+            return first
+        second: EnsembleAnswer = await self.ensemble.predict.remote(prepared["image"])
+        if not is_inverted(first.inverted, second.inverted):
+            return first
+        return second.model_copy(update={"inverted": first.inverted})
 
     def _prepare(self, body: bytes) -> tuple[str | None, bytes]:
         """Header label and cleaned image of one object.

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray import storage
-from radray.audit.thumbnails import data_uri, encode_png, load_pictures
+from radray.audit.thumbnails import data_uri, encode_png
+from radray.images.reading import load_pictures
 
 PAGE_FILE = "review.html"
 PICTURE_PX = 320

@@ -7,7 +7,7 @@ predictions.names, predictions.confidence, predictions.abstained
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +20,13 @@ from radray.cleaning.config import CleaningConfig
 from radray.ensemble.features import embed, normalise
 from radray.ensemble.outlier import neighbour_distance, percentile
 from radray.ensemble.pooling import pool
+from radray.ensemble.pose import INVERTED, SURE, TURNS, Pose, posterior, turn_back, turn_evidence
 from radray.errors import BundleError
 from radray.pretrain.backbone import Backbone
 from radray.regions import RegionSet
 
 FloatArray = npt.NDArray[np.float32]
+_Reading = tuple[Tensor, Tensor, Tensor | None]
 
 
 @dataclass(kw_only=True)
@@ -92,10 +94,28 @@ class Predictions:
     """Int64[n]: its region's index."""
     abstained: npt.NDArray[np.bool_]
     """Bool[n]: too unsure or too far out to be used without a person."""
+    turned: npt.NDArray[np.int64]
+    """Int64[n]: quarter turns counter-clockwise by which the image was found to be turned, 0 to 3."""
+    inverted: FloatArray
+    """Float32[n]: probability that its grey values are inverted; such an image has to be cleaned again."""
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.region)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """What the members say about n images, before it is put together."""
+
+    probabilities: Tensor
+    """Float32[members, n, classes], calibrated."""
+    percentiles: Tensor
+    """Float32[members, n], outlier percentiles."""
+    turned: Tensor
+    """Int64[n], quarter turns."""
+    inverted: Tensor
+    """Float32[n], probability."""
 
 
 @dataclass(kw_only=True)
@@ -116,6 +136,8 @@ class Bundle:
     """Below it the bundle abstains."""
     ood_threshold: float
     """Above it the bundle abstains."""
+    pose: Pose | None = None
+    """Tells turned and inverted images; None takes every image as it is."""
     views: tuple[str, ...] = ("identity",)
     """Views of each image whose features are averaged."""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -147,6 +169,8 @@ class Bundle:
         for member in self.members:
             member.to(torch.device(device))
         self.ood_reference = self.ood_reference.to(device)
+        if self.pose is not None:
+            self.pose.to(torch.device(device))
         return self
 
     def save(self, url: str) -> str:
@@ -187,44 +211,89 @@ class Bundle:
                 f"images are {images.dtype} {list(images.shape)}; this bundle takes uint8 "
                 f"[n, {self.side_px}, {self.side_px}], cleaned with its own cleaning configuration"
             )
-        probabilities = [torch.empty(len(self.members), 0, len(self.regions))]
-        percentiles = [torch.empty(len(self.members), 0)]
-        for own, far in self._batches(images, batch):
-            probabilities.append(own)
-            percentiles.append(far)
-        return self.combine(torch.cat(probabilities, dim=1), torch.cat(percentiles, dim=1))
+        parts = [self.look((), lambda rows, turn: ())]
+        parts += list(self._batches(images, batch))
+        return self.combine(
+            Looks(
+                probabilities=torch.cat([part.probabilities for part in parts], dim=1),
+                percentiles=torch.cat([part.percentiles for part in parts], dim=1),
+                turned=torch.cat([part.turned for part in parts]),
+                inverted=torch.cat([part.inverted for part in parts]),
+            )
+        )
+
+    def features(self, pixels: Tensor) -> list[Tensor]:
+        """Each member's features of cleaned images: UInt8[n, side, side] to Float32[n, d] each."""
+        return [embed(member.backbone, pixels, self.views) for member in self.members]
 
     @torch.inference_mode()
-    def _batches(self, images: npt.NDArray[np.uint8], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Probabilities [members, b, classes] and outlier percentiles [members, b] of one batch after the other."""
+    def _batches(self, images: npt.NDArray[np.uint8], batch: int) -> Iterator[Looks]:
         for start in range(0, len(images), batch):
             pixels = torch.from_numpy(images[start : start + batch].copy()).to(self.device)
-            probabilities, percentiles = [], []
-            for member in self.members:
-                features = embed(member.backbone, pixels, self.views)
-                probabilities.append(torch.softmax(member.logits(features), dim=1))
-                percentiles.append(member.outlier_percentile(member.standardise(features)))
-            yield torch.stack(probabilities).cpu(), torch.stack(percentiles).cpu()
 
-    def combine(self, probabilities: Tensor, percentiles: Tensor) -> Predictions:
-        """The ensemble's word from its members' words.
+            def turned(rows: Tensor, turn: int, pixels: Tensor = pixels) -> list[Tensor]:
+                return self.features(turn_back(pixels[rows], turn))
+
+            yield self.look(self.features(pixels), turned)
+
+    def look(self, features: Sequence[Tensor], turned: Callable[[Tensor, int], Sequence[Tensor]]) -> Looks:
+        """What the members say about n images, turned back where they lie askew.
 
         Args:
-            probabilities: Float32[members, n, classes], calibrated.
-            percentiles: Float32[members, n], outlier percentiles.
+            features: Float32[n, d] of each member; none for no image.
+            turned: Gives each member's features of some images (indices) turned back by so many quarter turns.
         """
+        if not len(features):
+            none = torch.empty(len(self.members), 0)
+            return Looks(
+                probabilities=none[:, :, None].expand(-1, -1, len(self.regions)),
+                percentiles=none,
+                turned=torch.empty(0, dtype=torch.int64),
+                inverted=none[0],
+            )
+        own, far, poses = self._read(features)
+        turns = torch.zeros(len(own[0]), dtype=torch.int64, device=own.device)
+        inverted = torch.zeros(len(turns), device=own.device)
+        if self.pose is not None and poses is not None:
+            inverted = posterior(poses)[:, INVERTED]
+            doubtful = (posterior(poses[:, :TURNS])[:, 0] < SURE).nonzero()[:, 0]
+            if len(doubtful):
+                looks: list[_Reading] = [(own[:, doubtful], far[:, doubtful], poses[doubtful])]
+                looks += [self._read(turned(doubtful, turn)) for turn in range(1, TURNS)]
+                evidence = turn_evidence(torch.stack([each[2] for each in looks if each[2] is not None]))
+                weights = posterior(evidence / self.pose.turn_temperature)
+                own[:, doubtful] = torch.einsum("nt,tmnc->mnc", weights, torch.stack([each[0] for each in looks]))
+                far[:, doubtful] = torch.einsum("nt,tmn->mn", weights, torch.stack([each[1] for each in looks]))
+                turns[doubtful] = weights.argmax(dim=1)
+        return Looks(probabilities=own.cpu(), percentiles=far.cpu(), turned=turns.cpu(), inverted=inverted.cpu())
+
+    def _read(self, features: Sequence[Tensor]) -> _Reading:
+        """Probabilities [members, n, classes], outlier percentiles [members, n], log-likelihoods of poses [n, 5]."""
+        probabilities, percentiles, poses = [], [], None
+        for member, own in zip(self.members, features, strict=True):
+            standardised = member.standardise(own)
+            probabilities.append(torch.softmax(member.logits(own), dim=1))
+            percentiles.append(member.outlier_percentile(standardised))
+            if self.pose is not None and self.pose.method == member.method:
+                poses = self.pose.log_likelihood(standardised)
+        return torch.stack(probabilities), torch.stack(percentiles), poses
+
+    def combine(self, looks: Looks) -> Predictions:
+        """The ensemble's word from its members' words."""
         shares = torch.tensor([member.share for member in self.members])
-        pooled = pool(probabilities, shares, self.temperature)
-        ood = percentile(percentiles.mean(dim=0), self.ood_reference.cpu())
+        pooled = pool(looks.probabilities, shares, self.temperature)
+        ood = percentile(looks.percentiles.mean(dim=0), self.ood_reference.cpu())
         confidence, region = pooled.max(dim=1)
         abstained = (confidence < self.confidence_threshold) | (ood > self.ood_threshold)
         return Predictions(
             probabilities=pooled.numpy(),
             member_probabilities={
-                method: own.float().numpy() for method, own in zip(self.methods, probabilities, strict=True)
+                method: own.float().numpy() for method, own in zip(self.methods, looks.probabilities, strict=True)
             },
             ood_score=ood.numpy(),
             confidence=confidence.numpy(),
             region=region.numpy(),
             abstained=abstained.numpy(),
+            turned=looks.turned.numpy(),
+            inverted=looks.inverted.numpy(),
         )

@@ -4,7 +4,7 @@ bundle/
   bundle.json                  format, regions, cleaning, members, thresholds, metrics, files with digests, digest
   members/<method>.safetensors backbone weights
   heads/<method>.safetensors   head, feature statistics, neighbour bank
-  ensemble.safetensors         reference of the outlier score
+  ensemble.safetensors         reference of the outlier score, pose head
   CARD.md                      the model card
 """
 
@@ -23,6 +23,7 @@ from torch import Tensor
 from radray import storage
 from radray.cleaning.config import CleaningConfig
 from radray.ensemble.card import write_card
+from radray.ensemble.pose import Pose
 from radray.errors import BundleError, ConfigError
 from radray.pretrain.backbone import Backbone
 from radray.regions import Region, RegionSet
@@ -31,18 +32,22 @@ from radray.version import __version__
 if TYPE_CHECKING:
     from radray.ensemble.bundle import Bundle, Member
 
-FORMAT = 3
+FORMAT = 4
 """Version of the folder's layout."""
 
 DOCUMENT = "bundle.json"
 _EXECUTABLE = re.compile(r"\.(pkl|pickle|pt|pth|bin|ckpt|joblib|npy|npz|py|pyc|so|dll|dylib|exe|sh|h5|keras|onnx)$")
+_POSE_FACTS = ("method", "temperature", "turn_temperature")
 _HEAD_TENSORS = ("mean", "scale", "weight", "bias", "bank", "distances")
 
 
 def write_bundle(url: str, bundle: Bundle) -> str:
     """Write `bundle` to the folder `url` in place of what is there; return its digest."""
     document = _describe(bundle)
-    bodies: dict[str, bytes] = {"ensemble.safetensors": _pack({"ood_reference": bundle.ood_reference})}
+    shared = {"ood_reference": bundle.ood_reference}
+    if bundle.pose is not None:
+        shared |= {"pose_weight": bundle.pose.weight, "pose_bias": bundle.pose.bias}
+    bodies: dict[str, bytes] = {"ensemble.safetensors": _pack(shared)}
     for member in bundle.members:
         bodies[f"members/{member.method}.safetensors"] = _pack(member.backbone.state_dict())
         tensors = {name: getattr(member, name) for name in _HEAD_TENSORS}
@@ -69,12 +74,14 @@ def read_bundle(url: str) -> Bundle:
     _refuse_strangers(url)
     bodies = {name: _verified(url, name, digest) for name, digest in document["files"].items()}
     try:
+        shared = load(bodies["ensemble.safetensors"])
         return Bundle(
             regions=_regions(document["regions"]),
             cleaning=CleaningConfig(**document["cleaning"]),
             members=[_member(described, bodies) for described in document["members"]],
             temperature=document["temperature"],
-            ood_reference=load(bodies["ensemble.safetensors"])["ood_reference"],
+            ood_reference=shared["ood_reference"],
+            pose=None if document["pose"] is None else _pose(document["pose"], shared),
             confidence_threshold=document["confidence_threshold"],
             ood_threshold=document["ood_threshold"],
             views=tuple(document["views"]),
@@ -126,6 +133,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
         "cleaning": dataclasses.asdict(bundle.cleaning),
         "side_px": bundle.side_px,
         "views": list(bundle.views),
+        "pose": None if bundle.pose is None else {name: getattr(bundle.pose, name) for name in _POSE_FACTS},
         "members": [
             {
                 "method": member.method,
@@ -151,6 +159,14 @@ def _regions(described: dict[str, Any]) -> RegionSet:
         for each in described["regions"]
     )
     return RegionSet(described["name"], regions, described["other_parts"])
+
+
+def _pose(described: dict[str, Any], tensors: dict[str, Tensor]) -> Pose:
+    return Pose(
+        **{name: described[name] for name in _POSE_FACTS},
+        weight=tensors["pose_weight"],
+        bias=tensors["pose_bias"],
+    )
 
 
 def _member(described: dict[str, Any], bodies: dict[str, bytes]) -> Member:

@@ -29,6 +29,7 @@ def prepare_image(
     limits: PixelLimits | None = None,
     burned_in: bool | None = None,
     frame: int = 0,
+    inverted: bool = False,
 ) -> dict[str, Any]:
     """Decode and clean one object.
 
@@ -38,6 +39,7 @@ def prepare_image(
         limits: Limits of the decoder; None for its defaults.
         burned_in: True forces the stronger text mask whatever the header says.
         frame: Position of the frame, 0 for the first.
+        inverted: Whether the grey values are turned over first, against what the header says.
 
     Returns:
         `status`, `reason`, `message` and the image columns of `IMAGES_SCHEMA`; `image` is bytes of side × side grey
@@ -47,7 +49,8 @@ def prepare_image(
     try:
         pixels = decode(body, side_px=cleaning.working_px, limits=limits or PixelLimits(), frame=frame)
         content_hash = hash_pixels(pixels.grey, pixels.source_rows, pixels.source_columns)
-        cleaned = clean(pixels.grey, cleaning, burned_in=True if burned_in else pixels.burned_in)
+        grey = 1 - pixels.grey if inverted else pixels.grey
+        cleaned = clean(grey, cleaning, burned_in=True if burned_in else pixels.burned_in)
     except ObjectError as error:
         return {**quarantine(error.reason, error.message), "content_hash": content_hash}
     return {

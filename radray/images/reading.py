@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -115,6 +115,24 @@ def _pixels(
             images[place] = np.frombuffer(pixels.as_buffer(), np.uint8).reshape(side, side)
         start += batch.num_rows
     return images
+
+
+def load_pictures(images_url: str, row_ids: Iterable[int]) -> dict[int, npt.NDArray[np.uint8]]:
+    """The stored (cleaned, text masked) images of some rows, by row id; rows without image are left out."""
+    wanted = sorted(set(row_ids))
+    files = [storage.locate(file).path for file in storage.list_files(images_url, ".parquet")]
+    if not wanted or not files:
+        return {}
+    import pyarrow.dataset as dataset  # imports pandas: seconds
+
+    table = dataset.dataset(files, filesystem=storage.locate(images_url).arrow, format="parquet")
+    rows = pc.field("row_id").isin(wanted) & pc.field("image").is_valid()
+    pictures = {}
+    for batch in table.to_batches(columns=["row_id", "image", "side_px"], filter=rows, batch_size=512):
+        for row in batch.to_pylist():
+            side = row["side_px"]
+            pictures[row["row_id"]] = np.frombuffer(row["image"], np.uint8).reshape(side, side)
+    return pictures
 
 
 def save_cleaning(url: str, cleaning: CleaningConfig) -> None:

@@ -6,17 +6,21 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle, Member, Predictions
 from radray.ensemble.outlier import neighbour_distance
+from radray.ensemble.pose import turn_back
+from radray.images.reading import load_pictures
 from radray.images.split import TRAIN, VALIDATION
 from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
 from radray.probe.heads import Embedded, FittedHead
-from radray.probe.members import FullFit
+from radray.probe.members import FullFit, label_free
+from radray.probe.posing import fit_pose
 from radray.regions import RegionSet
 
 _FAR = 0.99
@@ -33,6 +37,7 @@ def build_bundle(
 ) -> Bundle:
     """The bundle, without metrics, not saved."""
     validation = cohort.rows(VALIDATION, labelled=False)
+    heaviest = max(label_free(embedded), key=lambda each: float(fit.mixture.shares[list(fit.heads).index(each.method)]))
     members = [
         _member(each, fit.heads[each.method], float(share), cohort.rows(TRAIN, labelled=False), validation, config)
         for each, share in zip(embedded, fit.mixture.shares, strict=True)
@@ -45,25 +50,34 @@ def build_bundle(
         ood_reference=torch.zeros(1),
         confidence_threshold=0.0,
         ood_threshold=1.0,
+        pose=fit_pose(cohort, heaviest, cleaning, config) if config.pose else None,
         views=config.views,
     )
     percentiles = torch.stack(
         [member.outlier_percentile(each.features[validation]) for member, each in zip(members, embedded, strict=True)]
     )
     bundle.ood_reference = percentiles.mean(dim=0).sort().values
-    found = predict_features(bundle, embedded, validation)
+    found = predict_rows(bundle, embedded, validation, cohort, config)
     bundle.ood_threshold = max(_FAR, config.coverage)
     bundle.confidence_threshold = _confidence_threshold(found, bundle.ood_threshold, config.coverage)
     return bundle
 
 
-def predict_features(bundle: Bundle, embedded: Sequence[Embedded], rows: Tensor) -> Predictions:
-    """What the bundle says about images whose features are there already."""
-    probabilities, percentiles = [], []
-    for member, each in zip(bundle.members, embedded, strict=True):
-        probabilities.append(torch.softmax(member.logits(each.raw[rows]), dim=1))
-        percentiles.append(member.outlier_percentile(each.features[rows]))
-    return bundle.combine(torch.stack(probabilities), torch.stack(percentiles))
+def predict_rows(
+    bundle: Bundle, embedded: Sequence[Embedded], rows: Tensor, cohort: Cohort, config: ProbeConfig
+) -> Predictions:
+    """What the bundle says about some images (indices), whose features are there already."""
+
+    def turned(some: Tensor, turn: int) -> list[Tensor]:
+        parts = []
+        for start in range(0, len(some), config.batch):
+            keys = cohort.row_ids[rows[some[start : start + config.batch]].numpy()].tolist()
+            pictures = load_pictures(config.images, keys)
+            pixels = torch.from_numpy(np.stack([pictures[key] for key in keys]))
+            parts.append(bundle.features(turn_back(pixels, turn)))
+        return [torch.cat(own) for own in zip(*parts, strict=True)]
+
+    return bundle.combine(bundle.look([each.raw[rows] for each in embedded], turned))
 
 
 def describe(

@@ -38,6 +38,8 @@ class ProbeConfig:
     """L2 strengths to choose from on the validation split (above 0)."""
     views: tuple[str, ...] = ("identity", "flip")
     """Views of each image whose features are averaged: identity, flip."""
+    pose: bool = True
+    """Whether the bundle tells turned and inverted images, and looks at them the right way up."""
     coverage: float = 0.95
     """Share of validation images that the bundle answers rather than abstains from (0.5 to 1)."""
     bank_images: int = 5000

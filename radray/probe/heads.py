@@ -34,6 +34,10 @@ class Embedded:
         """Whether training the backbone used labels."""
         return self.run.budget != "none"
 
+    def standardise(self, raw: Tensor) -> Tensor:
+        """Float32[m, d] of other images, as `features` are."""
+        return (normalise(raw) - self.mean) / self.scale
+
 
 def standardise(method: str, run: Run, raw: Tensor, reference: Tensor) -> Embedded:
     """Normalise features and standardise them by the rows `reference` (indices)."""

@@ -22,11 +22,12 @@ from radray.images.reading import load_cleaning, table_digest
 from radray.images.split import TEST, TRAIN
 from radray.pretrain.run import Run, find_run_folders, load_run
 from radray.probe import figures
-from radray.probe.assembly import build_bundle, describe, predict_features
+from radray.probe.assembly import build_bundle, describe, predict_rows
 from radray.probe.budgets import BudgetKey, find_budget_runs, fit_budgets, network_rows
 from radray.probe.cohort import Cohort, read_cohort
 from radray.probe.config import ProbeConfig
 from radray.probe.embedding import Network, embed_networks
+from radray.probe.figures import FloatArray
 from radray.probe.heads import Embedded, standardise
 from radray.probe.members import FullFit, fit_full, out_of_fold_all
 from radray.probe.neighbours import neighbour_probabilities
@@ -46,10 +47,10 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     embedded, few = embed(cohort, runs, config)
     fit = fit_full(cohort, embedded, config)
     bundle = build_bundle(cohort, embedded, fit, config, regions, cleaning)
-    everyone = torch.arange(len(cohort))
-    predictions = predict_features(bundle, embedded, everyone)
-    full = {method: torch.from_numpy(own) for method, own in predictions.member_probabilities.items()}
-    full["ensemble"] = torch.from_numpy(predictions.probabilities)
+    test = cohort.rows(TEST, labelled=False)
+    predictions = predict_rows(bundle, embedded, test, cohort, config)
+    full = {method: _spread_out(own, test, cohort) for method, own in predictions.member_probabilities.items()}
+    full["ensemble"] = _spread_out(predictions.probabilities, test, cohort)
 
     accuracy = [row for method, own in full.items() for row in figures.measure(cohort, method, "all", 0, own)]
     for method, budget, seed, own in fit_budgets(cohort, embedded, few, config):
@@ -122,6 +123,13 @@ def few_name(key: BudgetKey) -> str:
     return f"{method}-{budget}-seed{seed}"
 
 
+def _spread_out(probabilities: FloatArray, rows: Tensor, cohort: Cohort) -> Tensor:
+    """Float32[n, classes] with the probabilities of some images at their places, and 0 elsewhere."""
+    everyone = torch.zeros(len(cohort), probabilities.shape[1])
+    everyone[rows] = torch.from_numpy(probabilities)
+    return everyone
+
+
 def _write_tables(
     cohort: Cohort,
     embedded: Sequence[Embedded],
@@ -151,8 +159,10 @@ def _write_tables(
             else figures.region_names(cohort, cohort.truth[test]),
             "region": figures.region_names(cohort, own.argmax(dim=1).numpy()[test]),
             "confidence": pa.array(own.numpy()[test].max(axis=1)),
-            "abstained": pa.array(predictions.abstained[test]),
-            "ood_score": pa.array(predictions.ood_score[test]),
+            "abstained": pa.array(predictions.abstained),
+            "ood_score": pa.array(predictions.ood_score),
+            "turned": pa.array(predictions.turned),
+            "inverted": pa.array(predictions.inverted),
         }
         for name, column in columns.items():
             table = table.append_column(name, column)
@@ -188,16 +198,15 @@ def _summarise(
     accuracy: list[dict[str, Any]],
     predictions: Predictions,
 ) -> dict[str, Any]:
-    test = cohort.rows(TEST, labelled=False).numpy()
     summary = {
         "rows_in": len(cohort),
-        "rows_out": len(predictions),
-        "by_status": {Status.OK.value: len(predictions)},
+        "rows_out": len(cohort),
+        "by_status": {Status.OK.value: len(cohort)},
         "labelled": {split: len(cohort.rows(split)) for split in ("train", "validation", "test")},
         "labels_left_out": len(fit.left_out),
         "bundle": digest,
         "members": {member.method: round(member.share, 3) for member in bundle.members},
-        "abstained_on_test": round(float(predictions.abstained[test].mean()), 4),
+        "abstained_on_test": round(float(predictions.abstained.mean()), 4),
         "accuracy": figures.mean_accuracy(accuracy, figures.LABEL),
     }
     if cohort.truth is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from radray.audit.thumbnails import load_pictures
+from radray.images.reading import load_pictures
 from radray.report.config import ReportConfig
 from radray.report.page import Block, Section
 from radray.report.sources import Sources, usable

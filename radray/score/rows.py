@@ -8,17 +8,20 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
 from radray.archive import fetch
 from radray.ensemble import Bundle
+from radray.ensemble.pose import SUSPECT, is_inverted
 from radray.errors import BundleError, ObjectError, Status
 from radray.images.prepare import prepare_image
 from radray.index.headers import ReadHeaders
 from radray.tables import predictions_schema
 from radray.version import __version__
 
+Pixels = npt.NDArray[np.uint8]
 _FETCHES = 8
 """Objects fetched at the same time, and the most bodies in memory."""
 
@@ -55,19 +58,25 @@ class ScoreRows:
         facts = (rows if self._headers is None else self._headers(rows)).to_pylist()
         made = [self._base(row) for row in facts]
         wanted = [place for place, row in enumerate(facts) if row["status"] == Status.OK.value]
-        pixels: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
-        places: list[int] = []
+        pixels: dict[int, Pixels] = {}
         for place, image in zip(wanted, self._images([facts[place] for place in wanted]), strict=True):
             made[place] |= {name: image[name] for name in ("status", "reason", "message")}
             if image["status"] == Status.OK.value:
-                side = self._bundle.side_px
-                pixels.append(np.frombuffer(image["image"], np.uint8).reshape(side, side))
-                places.append(place)
-        if pixels:
-            for place, answer in zip(places, self._answers(np.stack(pixels)), strict=True):
-                made[place] |= answer
-                label = made[place]["header_label"]
-                made[place]["agrees"] = None if label is None else label == answer["region"]
+                pixels[place] = self._pixels(image)
+        first = self._answers(pixels)
+        suspects = [place for place, answer in first.items() if answer["inverted"] >= SUSPECT]
+        again = self._images([facts[place] for place in suspects], inverted=True)
+        found = {
+            place: self._pixels(image)
+            for place, image in zip(suspects, again, strict=True)
+            if image["status"] == Status.OK.value
+        }
+        second = self._answers(found)
+        for place, answer in first.items():
+            inverted = place in second and is_inverted(answer["inverted"], second[place]["inverted"])
+            made[place] |= {**(second[place] if inverted else answer), "inverted": inverted}
+            label = made[place]["header_label"]
+            made[place]["agrees"] = None if label is None else label == made[place]["region"]
         return pa.Table.from_pylist(made, schema=self._schema)
 
     def _base(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +90,11 @@ class ScoreRows:
             "radray_version": __version__,
         }
 
-    def _images(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _pixels(self, image: dict[str, Any]) -> Pixels:
+        side = self._bundle.side_px
+        return np.frombuffer(image["image"], np.uint8).reshape(side, side)
+
+    def _images(self, rows: list[dict[str, Any]], *, inverted: bool = False) -> Iterator[dict[str, Any]]:
         """Outcome and cleaned image of each row; bodies are held for a few rows at a time."""
         for start in range(0, len(rows), _FETCHES):
             some = rows[start : start + _FETCHES]
@@ -90,23 +103,31 @@ class ScoreRows:
                     reason = body.reason
                     yield {"status": reason.status.value, "reason": reason.value, "message": body.message or None}
                 else:
-                    yield prepare_image(body, self._bundle.cleaning, burned_in=row["burned_in_annotation"])
+                    stated = row["burned_in_annotation"]
+                    yield prepare_image(body, self._bundle.cleaning, burned_in=stated, inverted=inverted)
 
-    def _answers(self, images: np.ndarray[Any, np.dtype[np.uint8]]) -> Iterator[dict[str, Any]]:
-        found = self._bundle.predict(images, batch=self._batch)
+    def _answers(self, images: dict[int, Pixels]) -> dict[int, dict[str, Any]]:
+        """Place → columns of the prediction; `inverted` is still a probability."""
+        if not images:
+            return {}
+        found = self._bundle.predict(np.stack(list(images.values())), batch=self._batch)
         regions = self._bundle.regions
         members = {method: own.argmax(axis=1) for method, own in found.member_probabilities.items()}
-        for index in range(len(found)):
+        answers = {}
+        for index, place in enumerate(images):
             region = regions.regions[found.region[index]]
-            yield {
+            answers[place] = {
                 "region": region.name,
                 "code": region.snomed_code,
                 "confidence": float(found.confidence[index]),
                 "abstained": bool(found.abstained[index]),
                 "ood_score": float(found.ood_score[index]),
+                "turned_deg": 90 * int(found.turned[index]),
+                "inverted": float(found.inverted[index]),
                 "probabilities": found.probabilities[index].tolist(),
                 "member_regions": [(method, regions.names[own[index]]) for method, own in members.items()],
             }
+        return answers
 
 
 def _fetch(uri: str) -> bytes | ObjectError:

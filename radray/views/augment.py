@@ -32,7 +32,7 @@ class ViewDraws:
     gauge_opacity: Tensor
     """Float[batch, slots]."""
     tone: Tensor
-    """Float[batch, 6]: brightness, contrast, gamma, detail gain, equalisation gain, noise deviation."""
+    """Float[batch, 8]: brightness, contrast, gamma, detail gain, equalisation gain, noise deviation, window."""
     inverted: Tensor
     """Bool[batch]."""
     frame: Tensor
@@ -100,6 +100,8 @@ def draw_views(config: ViewConfig, batch: int, gauges: int, seed: tuple[int, ...
             uniform(*config.detail),
             uniform(*config.equalisation),
             uniform(0.0, config.noise),
+            uniform(0.0, config.window),
+            uniform(1 - config.window, 1.0),
         ],
         dim=1,
     )
@@ -186,13 +188,13 @@ def view_steps(images: Tensor, draws: ViewDraws, library: GaugeLibrary, side_px:
     view = functional.grid_sample(grey[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     yield "geometry, crop", view
     tone = draws.tone[:, :, None, None, None]
-    brightness, contrast, gamma, detail, equalisation, deviation = tone.unbind(1)
+    brightness, contrast, gamma, detail, equalisation, deviation, low, high = tone.unbind(1)
     view = view + detail * (view - _blur(view))
     view = view + equalisation * (view - _coarse(view))
     yield "sharpness, latitude", view
     view = view + deviation * draws.noise(view.shape, device)
-    view = view.clamp(0, 1).pow(gamma)
-    yield "noise, tone curve", view
+    view = ((view - low) / (high - low)).clamp(0, 1).pow(gamma)
+    yield "noise, window, tone curve", view
     mean = view.mean(dim=(2, 3), keepdim=True)
     view = (((view - mean) * contrast + mean) * brightness).clamp_(0, 1)
     view = torch.where(draws.inverted[:, None, None, None], 1 - view, view)

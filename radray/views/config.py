@@ -42,6 +42,8 @@ class ViewConfig:
     """Gain on fine structure (image minus its 5-pixel blur): below 0 blurs, above 0 sharpens."""
     equalisation: tuple[float, float] = (-0.3, 0.8)
     """Gain on what is left when the coarse brightness is taken away: a vendor's latitude compression."""
+    window: float = 0.2
+    """Share of the grey range clipped away at either end, drawn from 0 to this: a narrow viewing window."""
     noise: float = 0.04
     """Standard deviation of added noise drawn from 0 to this, share of the range."""
     collimation: float = 0.3
@@ -71,6 +73,7 @@ def probing_views() -> ViewConfig:
         gamma=0.2,
         detail=(-0.3, 0.3),
         equalisation=(-0.1, 0.2),
+        window=0.05,
         noise=0.02,
         collimation=0.1,
         quarter_turn=0.0,

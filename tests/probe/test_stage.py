@@ -187,6 +187,7 @@ def test_the_networks_own_head_is_taken_where_it_explains_validation_better(tmp_
                 budgets=("all",),
                 l2=(l2,),
                 views=("identity",),
+                pose=False,
             )
         )
         return Bundle.load(url + "/bundle", device="cpu")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pydicom
 import pytest
 import torch
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -14,12 +16,16 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from radray import storage
 from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle, Member
+from radray.ensemble.pose import POSES, TURNS, Pose, turn_back
 from radray.errors import BundleError, ConfigError
+from radray.images.prepare import prepare_image
 from radray.pretrain.backbone import Backbone
+from radray.probe.logistic import fit_heads
 from radray.regions import load_regions
 from radray.score.config import ScoreConfig
 from radray.score.rows import ScoreRows
 from radray.score.versions import latest_predictions
+from radray.tables import INDEX_SCHEMA
 
 COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
 COMPUTED_TOMOGRAPHY = "1.2.840.10008.5.1.4.1.1.2"
@@ -168,6 +174,53 @@ def test_rows_are_the_same_in_any_company(archive: Path, tmp_path: Path) -> None
         assert together["reason"] == single["reason"]
         if together["probabilities"]:
             np.testing.assert_allclose(together["probabilities"], single["probabilities"], atol=1e-5)
+
+
+def test_inverted_grey_values_are_found_and_put_right(tmp_path: Path) -> None:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    for number in range(8):
+        write_dicom(folder / f"{number}.dcm", number, "KNEE")
+    bundle = write_bundle(str(tmp_path / "bundle"))
+    bodies = [(folder / f"{number}.dcm").read_bytes() for number in range(8)]
+    features = []
+    for inverted in (False, True):
+        prepared = [prepare_image(body, bundle.cleaning, inverted=inverted)["image"] for body in bodies]
+        pixels = torch.from_numpy(np.stack([np.frombuffer(image, np.uint8).reshape(32, 32) for image in prepared]))
+        posed = [turn_back(pixels, -turn) for turn in range(1 if inverted else TURNS)]
+        features += [bundle.members[0].standardise(own) for some in posed for own in bundle.features(some)]
+    poses = torch.arange(POSES).repeat_interleave(8)
+    head = fit_heads(torch.cat(features), poses, torch.ones(1, len(poses)), torch.tensor([1e-3]), POSES)
+    bundle.pose = Pose(method="simclr", weight=head.weight[0], bias=head.bias[0], temperature=1.0)
+    bundle.save(str(tmp_path / "bundle"))
+
+    odd = pydicom.dcmread(folder / "3.dcm")
+    odd.PixelData = (4095 - odd.pixel_array).astype("<u2").tobytes()
+    odd.save_as(folder / "3.dcm")
+    odd = pydicom.dcmread(folder / "5.dcm")
+    odd.PixelData = np.rot90(odd.pixel_array).astype("<u2").tobytes()
+    odd.Rows, odd.Columns = odd.Columns, odd.Rows
+    odd.save_as(folder / "5.dcm")
+    index = pa.Table.from_pylist(
+        [
+            {
+                **dict.fromkeys(field.name for field in INDEX_SCHEMA),
+                "key": str(folder / f"{number}.dcm"),
+                "uri": str(folder / f"{number}.dcm"),
+                "row_id": number,
+                "status": "ok",
+            }
+            for number in range(8)
+        ],
+        schema=INDEX_SCHEMA,
+    )
+    rows = ScoreRows(bundle=str(tmp_path / "bundle"), digest=bundle.digest, headers=None)(index).to_pylist()
+    assert [row["inverted"] for row in rows] == [number == 3 for number in range(8)]
+    # A bar looks much the same after a quarter turn either way.
+    assert [row["turned_deg"] % 180 for row in rows] == [90 * (number == 5) for number in range(8)]
+    upright = prepare_image(bodies[3], bundle.cleaning)["image"]
+    expected = bundle.predict(np.frombuffer(upright, np.uint8).reshape(1, 32, 32)).probabilities[0]
+    np.testing.assert_allclose(rows[3]["probabilities"], expected, atol=0.02)
 
 
 def test_a_bundle_that_changes_under_way_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ STILL = ViewConfig(
     gamma=0.0,
     detail=(0.0, 0.0),
     equalisation=(0.0, 0.0),
+    window=0.0,
     noise=0.0,
     collimation=0.0,
     cutout=0.0,
