@@ -12,7 +12,6 @@ python benchmarks/labels.py --real FOLDER --output FOLDER [--source fracatlas]
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from pathlib import Path
 from typing import Any
@@ -20,46 +19,17 @@ from typing import Any
 import numpy as np
 import pyarrow.csv as arrow_csv
 from common import print_results, result
+from real_archive import REGIONS, prepare, read_truth
 
 from radray import storage
 from radray.cleaning.config import CleaningConfig
-from radray.images.clean_stage import run_clean
-from radray.images.config import CleanConfig
-from radray.index.config import IndexConfig
-from radray.index.stage import run_index
 from radray.pretrain.config import MethodName, PretrainConfig
 from radray.pretrain.stage import run_all
 from radray.probe.config import ProbeConfig
 from radray.probe.stage import run_probe
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-REGIONS = str(CHECKOUT / "examples" / "regions15.json")
 BUDGETS = ("1%", "5%", "10%")
 COMPARED = ("simclr", "byol", "simclr_supcon")
-
-
-def write_tables(real: Path, output: Path, source: str | None) -> tuple[Path, Path]:
-    """A listing of the objects wanted, and their split and truth by URL."""
-    with (real / "labels.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if source in (None, row["source"])]
-    listing, truth = output / "listing.csv", output / "truth.csv"
-    output.mkdir(parents=True, exist_ok=True)
-    for place, columns in ((listing, ("uri",)), (truth, ("uri", "split", "region"))):
-        with place.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows({**row, "uri": str(real / row["path"])} for row in rows)
-    return listing, truth
-
-
-def prepare(real: Path, output: Path, source: str | None) -> tuple[str, str]:
-    """Index and clean; URLs of the images table and of the truth."""
-    listing, truth = write_tables(real, output, source)
-    index, images = str(output / "index"), str(output / "images")
-    run_index(IndexConfig(archive=str(listing), output=index, patient_key="none", regions=REGIONS))
-    split = f"table:{truth}"
-    run_clean(CleanConfig(index=index, output=images, cleaning=CleaningConfig(side_px=128), split=split))
-    return images, str(truth)
 
 
 def main() -> None:
@@ -73,7 +43,8 @@ def main() -> None:
     parser.add_argument("--tuning-rate", type=float, default=1e-3)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
-    images, truth = prepare(given.real.resolve(), given.output.resolve(), given.source)
+    rows = read_truth(given.real.resolve(), given.source)
+    images, truth = prepare(rows, given.output.resolve(), CleaningConfig(side_px=128))
     simclr_epochs, byol_epochs, supcon_epochs = given.epochs
     place = given.output.resolve() / "runs"
 
