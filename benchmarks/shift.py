@@ -1,11 +1,11 @@
 """The hospital never seen: accuracy, confidence and abstention on radiographs unlike those that were learned from.
 
-Takes a folder with archive/ (DICOM) and labels.csv (path, region, source, split) and builds bundles from it by the jobs'
-own stages: with the product's defaults, and with cleaning, views or normalisation switched off. Each is measured on the
-test split as it is and as other scanners and archives would have stored it (`shifts.py`), from the decoded grey values
-on. Then one source of each region that has two is left out of everything and measured alone, both ways round.
+Takes a folder with archive/ (DICOM) and labels.csv (path, region, source, split) and builds bundles from it by the
+jobs' own stages: with the product's defaults, and with cleaning, views or normalisation switched off. Each is measured
+on the test split as it is and as other scanners and archives would have stored it (`shifts.py`), from the decoded grey
+values on. Then one source of each region that has two is left out of everything and measured alone, both ways round.
 
-python benchmarks/shift.py --real FOLDER --output FOLDER [--variants defaults no_views] [--every 2] [--picture shifts.png]
+python benchmarks/shift.py --real FOLDER --output FOLDER [--variants defaults no_views] [--parts 0] [--every 2]
 """
 
 from __future__ import annotations
@@ -158,9 +158,7 @@ def _clean(grey: Grey, cleaning: CleaningConfig) -> npt.NDArray[np.uint8] | None
 def measure(bundle: Bundle, rows: Rows, shift: str) -> dict[str, float]:
     """Figures of a bundle on some images under a shift; a refused image counts as wrong, with no confidence."""
     truth = np.array([bundle.regions.names.index(row["region"]) for row in rows])
-    found = answer(
-        bundle, (shifted(row, number, shift, bundle.cleaning.working_px) for number, row in enumerate(rows))
-    )
+    found = answer(bundle, (shifted(row, number, shift, bundle.cleaning.working_px) for number, row in enumerate(rows)))
     probabilities, answered = found["probabilities"], ~found["abstained"]
     right = probabilities.argmax(axis=1) == truth
     right[probabilities.max(axis=1) == 0] = False
@@ -212,7 +210,9 @@ def draw(rows: Rows, place: str) -> None:
         greys = [shifted(row, number, shift, 512) for shift in (AS_IS, *SHIFTS)]
         cells.append(np.hstack([_tile(np.round(grey * 255).astype(np.uint8)) for grey in greys]))
         images = [_clean(grey, CLEANING["defaults"]) for grey in greys]
-        cells.append(np.hstack([_tile(image if image is not None else np.zeros((SIDE, SIDE), np.uint8)) for image in images]))
+        cells.append(
+            np.hstack([_tile(image if image is not None else np.zeros((SIDE, SIDE), np.uint8)) for image in images])
+        )
     cv2.imwrite(place, np.vstack(cells))
 
 
@@ -235,7 +235,10 @@ def variants(given: argparse.Namespace, rows: Rows, test: Rows) -> Iterator[tupl
         return
     for shift, own in base.items():
         if shift != AS_IS:
-            yield f"{shift}, share of the accuracy kept", result(round(own["accuracy"] / base[AS_IS]["accuracy"], 3), 0.9)
+            yield (
+                f"{shift}, share of the accuracy kept",
+                result(round(own["accuracy"] / base[AS_IS]["accuracy"], 3), 0.9),
+            )
         yield f"{shift}, calibration error", result(round(own["calibration error"], 4))
     for variant, other in found.items():
         if variant != "defaults":
@@ -261,7 +264,10 @@ def left_out(given: argparse.Namespace, rows: Rows) -> Iterator[tuple[str, dict[
             some = [row for row in unseen if row["region"] == region]
             print_row(f"  {region} ({len(some)})", measure(bundle, some, AS_IS), None)
         yield f"{name}: share of the accuracy kept", result(round(own["accuracy"] / base["accuracy"], 3), 0.9)
-        yield f"{name}: confidence, unseen less seen", result(round(own["confidence"] - base["confidence"], 3), 0.0, least=False)
+        yield (
+            f"{name}: confidence, unseen less seen",
+            result(round(own["confidence"] - base["confidence"], 3), 0.0, least=False),
+        )
         yield f"{name}: abstained, unseen less seen", result(round(own["abstained"] - base["abstained"], 3), 0.0)
         yield f"{name}: calibration error", result(round(own["calibration error"], 4))
 

@@ -132,8 +132,8 @@ class Bundle:
     """Of the pooled probabilities."""
     ood_reference: Tensor
     """Float32[r], sorted: validation images' mean percentile over the members."""
-    confidence_threshold: float
-    """Below it the bundle abstains."""
+    confidence_thresholds: tuple[float, ...]
+    """Of each region: the bundle abstains where the region is the likeliest one with less confidence than this."""
     ood_threshold: float
     """Above it the bundle abstains."""
     pose: Pose | None = None
@@ -284,7 +284,7 @@ class Bundle:
         pooled = pool(looks.probabilities, shares, self.temperature)
         ood = percentile(looks.percentiles.mean(dim=0), self.ood_reference.cpu())
         confidence, region = pooled.max(dim=1)
-        abstained = (confidence < self.confidence_threshold) | (ood > self.ood_threshold)
+        abstained = (confidence < torch.tensor(self.confidence_thresholds)[region]) | (ood > self.ood_threshold)
         return Predictions(
             probabilities=pooled.numpy(),
             member_probabilities={

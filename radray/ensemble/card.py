@@ -25,9 +25,8 @@ temperatures and weights were fitted on the validation split. Patients never sta
 {figures}
 
 ## Operating point
-The bundle abstains where confidence is below {confidence:.3f} or the out-of-domain score above {ood:.3f}; both were
-chosen so that {coverage} of the validation images are answered. The out-of-domain score is the share of validation
-images that lie nearer to the training images.
+The bundle abstains where the out-of-domain score is above {ood:.3f} or the confidence too low: {confidence}.
+{chosen} The out-of-domain score is the share of validation images that lie nearer to the training images.
 
 ## Limits
 - The figures hold for the archive they were measured on. Radiographs of other hospitals, scanners and age groups can
@@ -41,7 +40,6 @@ images that lie nearer to the training images.
 def write_card(document: dict[str, Any]) -> str:
     """Markdown from a bundle's JSON document."""
     facts = document["facts"]
-    coverage = facts.get("coverage")
     return _CARD.format(
         regions_name=document["regions"]["name"],
         count=len(document["regions"]["regions"]),
@@ -54,10 +52,27 @@ def write_card(document: dict[str, Any]) -> str:
         ),
         data=_data(facts),
         figures=_figures(facts.get("metrics", {})),
-        confidence=document["confidence_threshold"],
+        confidence=_thresholds(document),
         ood=document["ood_threshold"],
-        coverage=f"{coverage:.0%}" if coverage is not None else "the stated share",
+        chosen=_chosen(facts),
     )
+
+
+def _thresholds(document: dict[str, Any]) -> str:
+    """The threshold, or that of each region where they differ."""
+    thresholds = document["confidence_thresholds"]
+    if len(set(thresholds)) == 1:
+        return f"below {thresholds[0]:.3f}"
+    names = [region["name"] for region in document["regions"]["regions"]]
+    return ", ".join(f"{name} below {value:.3f}" for name, value in zip(names, thresholds, strict=True))
+
+
+def _chosen(facts: dict[str, Any]) -> str:
+    if facts.get("risk") is not None:
+        return f"That was chosen on validation images so that at most {facts['risk']:.1%} of the answers are wrong."
+    if facts.get("coverage") is not None:
+        return f"That was chosen so that {facts['coverage']:.0%} of the validation images are answered."
+    return "How that was chosen is not recorded."
 
 
 def _data(facts: dict[str, Any]) -> str:

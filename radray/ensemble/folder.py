@@ -82,7 +82,7 @@ def read_bundle(url: str) -> Bundle:
             temperature=document["temperature"],
             ood_reference=shared["ood_reference"],
             pose=None if document["pose"] is None else _pose(document["pose"], shared),
-            confidence_threshold=document["confidence_threshold"],
+            confidence_thresholds=tuple(document["confidence_thresholds"]),
             ood_threshold=document["ood_threshold"],
             views=tuple(document["views"]),
             facts=document["facts"],
@@ -147,7 +147,7 @@ def _describe(bundle: Bundle) -> dict[str, Any]:
             for member in bundle.members
         ],
         "temperature": bundle.temperature,
-        "confidence_threshold": bundle.confidence_threshold,
+        "confidence_thresholds": list(bundle.confidence_thresholds),
         "ood_threshold": bundle.ood_threshold,
         "facts": bundle.facts,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
 from radray.probe.heads import Embedded, FittedHead
 from radray.probe.members import FullFit, label_free
+from radray.probe.operating import coverage_threshold, risk_thresholds
 from radray.probe.posing import fit_pose
 from radray.regions import RegionSet
 
@@ -48,7 +48,7 @@ def build_bundle(
         members=members,
         temperature=fit.mixture.temperature,
         ood_reference=torch.zeros(1),
-        confidence_threshold=0.0,
+        confidence_thresholds=(0.0,) * len(regions),
         ood_threshold=1.0,
         pose=fit_pose(cohort, heaviest, cleaning, config) if config.pose else None,
         views=config.views,
@@ -59,7 +59,12 @@ def build_bundle(
     bundle.ood_reference = percentiles.mean(dim=0).sort().values
     found = predict_rows(bundle, embedded, validation, cohort, config)
     bundle.ood_threshold = max(_FAR, config.coverage)
-    bundle.confidence_threshold = _confidence_threshold(found, bundle.ood_threshold, config.coverage)
+    if config.risk is None:
+        threshold = coverage_threshold(found, bundle.ood_threshold, config.coverage)
+        bundle.confidence_thresholds = (threshold,) * len(regions)
+    else:
+        labels = cohort.labels[validation].numpy()
+        bundle.confidence_thresholds = risk_thresholds(found, labels, config.risk, fit.noise)
     return bundle
 
 
@@ -87,6 +92,7 @@ def describe(
     counts = torch.bincount(cohort.labels[fit.training], minlength=len(cohort.names)).tolist()
     return {
         "coverage": config.coverage,
+        "risk": config.risk,
         "images": {split: len(cohort.rows(split)) for split in ("train", "validation", "test")},
         "training_images": dict(zip(cohort.names, counts, strict=True)),
         "training_labels_left_out": len(fit.left_out),
@@ -121,10 +127,3 @@ def _member(
         share=share,
         run_digest=each.run.digest,
     )
-
-
-def _confidence_threshold(found: Predictions, ood_threshold: float, coverage: float) -> float:
-    """The largest threshold that still answers the share `coverage` of the images (those too far out are not)."""
-    near = torch.from_numpy(found.confidence)[torch.from_numpy(found.ood_score) <= ood_threshold].sort().values
-    answered = math.ceil(coverage * len(found))
-    return float(near[max(0, len(near) - answered)]) if len(near) else 0.0

@@ -20,7 +20,18 @@ from radray.regions import RegionSet
 from radray.site_table import read_site_table
 
 IntArray = npt.NDArray[np.int64]
-COLUMNS = ("uri", "row_id", "label", "patient", "study_instance_uid", "split")
+COLUMNS = (
+    "uri",
+    "row_id",
+    "label",
+    "patient",
+    "study_instance_uid",
+    "split",
+    "sex",
+    "age_decade",
+    "manufacturer",
+    "station",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

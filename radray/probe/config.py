@@ -42,6 +42,8 @@ class ProbeConfig:
     """Whether the bundle tells turned and inverted images, and looks at them the right way up."""
     coverage: float = 0.95
     """Share of validation images that the bundle answers rather than abstains from (0.5 to 1)."""
+    risk: float | None = None
+    """Share of wrong answers allowed, for each region (0.001 to 0.5); instead of --coverage. None for that."""
     bank_images: int = 5000
     """Training images kept for the out-of-domain score (10 to 100000)."""
     batch: int = 64
@@ -71,6 +73,8 @@ class ProbeConfig:
                 "gpus_per_worker": (0, 1),
             },
         )
+        if self.risk is not None and not 0.001 <= self.risk <= 0.5:
+            raise ConfigError(f"--risk is {self.risk}; set a share of wrong answers from 0.001 to 0.5")
         if self.max_workers is not None and self.max_workers < 1:
             raise ConfigError(f"--max-workers is {self.max_workers}; set it to 1 or more")
         if not self.runs:

@@ -58,9 +58,77 @@ def measure(cohort: Cohort, method: str, budget: str, seed: int, probabilities: 
                 "balanced_accuracy": metrics.balanced_accuracy_score(matrix),
                 "macro_f1": metrics.macro_f1_score(matrix),
                 "calibration_error": metrics.calibration_error(own, labels),
+                "calibration_error_debiased": metrics.debiased_calibration_error(own, labels),
             }
         )
     return rows
+
+
+def compare(cohort: Cohort, full: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """Rows of comparison.csv: the ensemble's accuracy less each method's on the same test images, with its interval.
+
+    Args:
+        cohort: Labels, truth, patients.
+        full: Method → Float32[n, classes], `ensemble` among them.
+    """
+    rows = []
+    for against, reference in references(cohort).items():
+        chosen = np.flatnonzero((cohort.split == TEST) & (reference >= 0))
+        patients = [cohort.patients[index] for index in chosen]
+        right = {
+            method: (own.numpy()[chosen].argmax(axis=1) == reference[chosen]).astype(np.int64)
+            for method, own in full.items()
+        }
+        for method, own in right.items():
+            if method != "ensemble":
+                difference = right["ensemble"] - own
+                low, high = metrics.patient_interval(difference, patients)
+                rows.append(
+                    {
+                        "method": method,
+                        "against": against,
+                        "images": len(chosen),
+                        "ensemble_less_method": float(difference.mean()) if len(chosen) else float("nan"),
+                        "low": low,
+                        "high": high,
+                    }
+                )
+    return rows
+
+
+SUBGROUPS = ("sex", "age_decade", "manufacturer", "station")
+"""Facts of the header that accuracy is broken down by."""
+FEWEST = 20
+"""Test images below which a subgroup is not listed."""
+
+
+def by_subgroup(cohort: Cohort, probabilities: Tensor) -> list[dict[str, Any]]:
+    """Rows of subgroups.csv: the ensemble's accuracy by what the header says of patient and device.
+
+    Args:
+        cohort: Facts, labels, truth, patients.
+        probabilities: Float32[n, classes].
+    """
+    rows = []
+    predicted = probabilities.argmax(dim=1).numpy()
+    for against, reference in references(cohort).items():
+        judged = (cohort.split == TEST) & (reference >= 0)
+        for fact in SUBGROUPS:
+            values = np.array([_text(value) for value in cohort.facts[fact].to_pylist()], object)
+            for value in sorted(set(values[judged])):
+                chosen = np.flatnonzero(judged & (values == value))
+                if len(chosen) < FEWEST:
+                    continue
+                right = predicted[chosen] == reference[chosen]
+                low, high = metrics.patient_interval(right, [cohort.patients[index] for index in chosen])
+                accuracy = float(right.mean())
+                row = {"fact": fact, "value": value, "against": against, "images": len(chosen)}
+                rows.append({**row, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high})
+    return rows
+
+
+def _text(value: Any) -> str:
+    return "not stated" if value is None else str(value)
 
 
 def by_region(cohort: Cohort, method: str, probabilities: Tensor) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

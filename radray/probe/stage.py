@@ -1,7 +1,7 @@
 """The probe stage: embed, fit, measure, and leave a bundle.
 
 Writes below the output: features/, out_of_fold.parquet, test_predictions.parquet, accuracy.csv,
-knn.csv, per_region.csv, confusion.csv, bundle/.
+knn.csv, per_region.csv, confusion.csv, comparison.csv, subgroups.csv, bundle/.
 """
 
 from __future__ import annotations
@@ -175,6 +175,8 @@ def _write_tables(
         ("knn.csv", _measure_neighbours(cohort, embedded, fit)),
         ("per_region.csv", [row for regions, _ in by_region for row in regions]),
         ("confusion.csv", [row for _, confusions in by_region for row in confusions]),
+        ("comparison.csv", figures.compare(cohort, full)),
+        ("subgroups.csv", figures.by_subgroup(cohort, full["ensemble"])),
     ):
         figures.write_csv(storage.join(config.output, name), rows)
 

@@ -50,7 +50,7 @@ def bundle() -> Bundle:
         members=[member("simclr", 0, len(regions)), member("byol", 1, len(regions))],
         temperature=0.9,
         ood_reference=torch.linspace(0, 1, 30),
-        confidence_threshold=0.2,
+        confidence_thresholds=(0.2,) * len(regions),
         ood_threshold=0.99,
         views=("identity", "flip"),
         facts={"coverage": 0.95, "metrics": {"ensemble": {"accuracy": 0.5}}},
@@ -115,7 +115,7 @@ def test_a_flipped_byte_is_refused(bundle: Bundle, tmp_path: Path, name: str) ->
 def test_a_changed_document_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     bundle.save(str(tmp_path))
     document = json.loads((tmp_path / "bundle.json").read_text())
-    document["confidence_threshold"] = 0.0
+    document["confidence_thresholds"] = [0.0]
     storage.write_json(str(tmp_path / "bundle.json"), document)
     with pytest.raises(BundleError, match="does not match its digest"):
         Bundle.load(str(tmp_path))

@@ -9,11 +9,13 @@ from scipy.optimize import minimize_scalar
 from sklearn import metrics as twin
 from sklearn.neighbors import KNeighborsClassifier
 
+from radray.ensemble import Predictions
 from radray.ensemble.pooling import pool
 from radray.probe import metrics
 from radray.probe.calibration import fit_pool, fit_temperature, negative_log_likelihood
 from radray.probe.neighbours import neighbour_probabilities
 from radray.probe.noise import contradicted
+from radray.probe.operating import coverage_threshold, risk_thresholds
 
 
 @pytest.fixture
@@ -127,3 +129,60 @@ def test_planted_wrong_labels_are_contradicted() -> None:
     found = contradicted(probabilities, given)
     assert found[:40].float().mean() > 0.6
     assert found[40:].float().mean() < 0.02
+
+
+def test_chance_alone_is_no_calibration_error() -> None:
+    rng = np.random.default_rng(5)
+    confidence = rng.uniform(0.5, 1, 20_000)
+    right = rng.random(20_000) < confidence
+    probabilities = np.stack([confidence, 1 - confidence], axis=1).astype(np.float32)
+    labels = np.where(right, 0, 1)
+    debiased = metrics.debiased_calibration_error(probabilities, labels)
+    assert debiased < 0.012
+    patients = [str(number // 3) for number in range(20_000)]
+    low, high = metrics.calibration_interval(probabilities, labels, patients, draws=50)
+    assert low <= debiased <= high < 0.03
+    worse = metrics.debiased_calibration_error(probabilities, np.where(rng.random(20_000) < 0.5, 0, 1))
+    assert worse == pytest.approx(np.sqrt(np.mean((confidence - 0.5) ** 2)), abs=0.02)
+
+
+def test_the_interval_of_a_difference_holds_it() -> None:
+    rng = np.random.default_rng(6)
+    difference = rng.choice([-1, 0, 1], 2000, p=[0.02, 0.9, 0.08])
+    low, high = metrics.patient_interval(difference, [str(number // 2) for number in range(2000)])
+    assert low < 0.06 < high and high - low < 0.04
+
+
+def predictions(confidence: np.ndarray, region: np.ndarray, classes: int) -> Predictions:
+    probabilities = np.zeros((len(region), classes), np.float32)
+    probabilities[np.arange(len(region)), region] = confidence
+    return Predictions(
+        probabilities=probabilities,
+        member_probabilities={},
+        ood_score=np.zeros(len(region), np.float32),
+        confidence=confidence.astype(np.float32),
+        region=region,
+        abstained=np.zeros(len(region), bool),
+        turned=np.zeros(len(region), np.int64),
+        inverted=np.zeros(len(region), np.float32),
+    )
+
+
+def test_each_region_answers_from_where_its_errors_are_few_enough() -> None:
+    rng = np.random.default_rng(7)
+    confidence = rng.uniform(0.3, 1, 4000)
+    region = rng.integers(0, 2, 4000)
+    region[:5] = 2
+    # Region 0 is always right, region 1 as often as it says, region 2 has too few images for a threshold of its own.
+    wrong = (region == 1) & (rng.random(4000) > confidence)
+    thresholds = risk_thresholds(predictions(confidence, region, 3), np.where(wrong, 2, region), 0.1)
+    assert thresholds[0] == 0.0
+    assert 0.75 < thresholds[1] < 0.9
+    assert wrong[(region == 1) & (confidence >= thresholds[1])].mean() <= 0.1
+    assert thresholds[0] < thresholds[2] < thresholds[1]
+
+
+def test_no_threshold_is_good_enough_where_all_are_wrong() -> None:
+    found = predictions(np.full(100, 0.9), np.zeros(100, np.int64), 2)
+    assert min(risk_thresholds(found, np.ones(100, np.int64), 0.05)) > 1
+    assert coverage_threshold(found, 0.99, 0.95) == pytest.approx(0.9)

@@ -81,7 +81,7 @@ def write_bundle(url: str, seed: int = 0) -> Bundle:
         members=[member],
         temperature=1.0,
         ood_reference=torch.linspace(0, 1, 20),
-        confidence_threshold=0.1,
+        confidence_thresholds=(0.1,) * len(regions),
         ood_threshold=1.0,
     )
     bundle.save(url)

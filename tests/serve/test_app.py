@@ -69,7 +69,7 @@ def service(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         members=[random_member("simclr", 0, len(regions)), random_member("byol", 1, len(regions))],
         temperature=0.9,
         ood_reference=torch.linspace(0, 1, 30),
-        confidence_threshold=0.2,
+        confidence_thresholds=(0.2,) * len(regions),
         ood_threshold=0.99,
     )
     folder = str(tmp_path_factory.mktemp("bundle"))
