@@ -9,6 +9,9 @@ from radray.errors import ConfigError, check_ranges
 from radray.images.budgets import parse_budget
 from radray.regions import load_regions
 
+SUBGROUP_IMAGES = 20
+"""Test images below which the accuracy of a subgroup is not told."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:

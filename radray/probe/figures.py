@@ -14,9 +14,11 @@ import pyarrow.csv as csv
 from torch import Tensor
 
 from radray import storage
+from radray.ensemble import Predictions
 from radray.images.split import TEST
 from radray.probe import metrics
 from radray.probe.cohort import Cohort
+from radray.probe.config import SUBGROUP_IMAGES
 
 FloatArray = npt.NDArray[np.float32]
 LABEL, TRUTH = "label", "truth"
@@ -96,10 +98,35 @@ def compare(cohort: Cohort, full: Mapping[str, Tensor]) -> list[dict[str, Any]]:
     return rows
 
 
+def trust(cohort: Cohort, predictions: Predictions) -> dict[str, dict[str, float]]:
+    """How far the ensemble can be trusted on the test split, against labels and truth.
+
+    Args:
+        cohort: Labels, truth, patients.
+        predictions: Of the test split's images, in order.
+    """
+    test = cohort.rows(TEST, labelled=False).numpy()
+    found = {}
+    for against, reference in references(cohort).items():
+        judged = reference[test] >= 0
+        rows = test[judged]
+        own, labels, answered = predictions.probabilities[judged], reference[rows], ~predictions.abstained[judged]
+        wrong = own.argmax(axis=1) != labels
+        low, high = metrics.calibration_interval(own, labels, [cohort.patients[index] for index in rows])
+        found[against] = {
+            "images": len(rows),
+            "calibration_error_debiased": round(metrics.debiased_calibration_error(own, labels), 4),
+            "calibration_error_low": round(low, 4),
+            "calibration_error_high": round(high, 4),
+            "error": round(float(wrong.mean()), 4) if len(wrong) else float("nan"),
+            "answered": round(float(answered.mean()), 4) if len(wrong) else float("nan"),
+            "error_of_answered": round(float(wrong[answered].mean()), 4) if answered.any() else float("nan"),
+        }
+    return found
+
+
 SUBGROUPS = ("sex", "age_decade", "manufacturer", "station")
 """Facts of the header that accuracy is broken down by."""
-FEWEST = 20
-"""Test images below which a subgroup is not listed."""
 
 
 def by_subgroup(cohort: Cohort, probabilities: Tensor) -> list[dict[str, Any]]:
@@ -117,7 +144,7 @@ def by_subgroup(cohort: Cohort, probabilities: Tensor) -> list[dict[str, Any]]:
             values = np.array([_text(value) for value in cohort.facts[fact].to_pylist()], object)
             for value in sorted(set(values[judged])):
                 chosen = np.flatnonzero(judged & (values == value))
-                if len(chosen) < FEWEST:
+                if len(chosen) < SUBGROUP_IMAGES:
                     continue
                 right = predicted[chosen] == reference[chosen]
                 low, high = metrics.patient_interval(right, [cohort.patients[index] for index in chosen])
@@ -173,7 +200,10 @@ def mean_accuracy(rows: Iterable[Mapping[str, Any]], against: str) -> dict[str, 
 
 
 def write_csv(url: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV with a header."""
+    """Write rows as CSV with a header; without rows no file is left."""
+    if not rows:
+        storage.remove(url)
+        return
     sink = io.BytesIO()
     csv.write_csv(pa.Table.from_pylist([dict(row) for row in rows]), sink)
     storage.write_bytes(url, sink.getvalue())

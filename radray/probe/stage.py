@@ -209,6 +209,7 @@ def _summarise(
         "bundle": digest,
         "members": {member.method: round(member.share, 3) for member in bundle.members},
         "abstained_on_test": round(float(predictions.abstained.mean()), 4),
+        "ensemble": figures.trust(cohort, predictions),
         "accuracy": figures.mean_accuracy(accuracy, figures.LABEL),
     }
     if cohort.truth is not None:

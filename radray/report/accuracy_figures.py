@@ -142,5 +142,32 @@ def draw_by_region(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str])
         return to_png(figure)
 
 
+def draw_subgroups(rows: Sequence[Mapping[str, Any]], overall: float | None) -> bytes:
+    """Accuracy and its interval, one line a subgroup, grouped by fact.
+
+    Args:
+        rows: fact, value, images, accuracy, accuracy_low, accuracy_high.
+        overall: Accuracy over all test images, None where unknown.
+    """
+    facts = list(dict.fromkeys(row["fact"] for row in rows))
+    gaps = {fact: number for number, fact in enumerate(facts)}
+    with canvas(7.4, 0.9 + 0.26 * (len(rows) + len(facts))) as (figure, axes):
+        heights = [-(number + gaps[row["fact"]]) for number, row in enumerate(rows)]
+        if overall is not None:
+            axes.axvline(100 * overall, color=SOFT, lw=1, ls="--")
+        for height, row in zip(heights, rows, strict=True):
+            low, middle, high = (100 * row[name] for name in ("accuracy_low", "accuracy", "accuracy_high"))
+            axes.plot([low, high], [height, height], color=GRID, lw=4, solid_capstyle="round", zorder=1)
+            axes.scatter(middle, height, color=ACCENT, s=40, zorder=2)
+        names = [f"{row['fact'].replace('_', ' ')}: {row['value']}  ({row['images']})" for row in rows]
+        axes.set_yticks(heights, names)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_xlim(right=101)
+        axes.set_xlabel("accuracy, %  (test images in brackets)", color=SOFT)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+        return to_png(figure)
+
+
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from radray.probe.config import SUBGROUP_IMAGES
 from radray.report.accuracy_figures import (
     budget_curves,
     confusion_counts,
     draw_budget_curves,
     draw_by_region,
     draw_confusion,
+    draw_subgroups,
 )
 from radray.report.page import Block, Section
 from radray.report.sources import ENSEMBLE, Sources, usable
@@ -55,16 +57,44 @@ def accuracy_section(sources: Sources) -> Section:
                 rows=rows,
             )
         )
+    if sources.subgroups is not None:
+        groups = [row for row in sources.subgroups.to_pylist() if row["against"] == sources.against]
+        if groups:
+            section.blocks.append(
+                Block(
+                    name="subgroups",
+                    title="Who is recognised less well",
+                    text="The ensemble's accuracy by what the headers say of patient and device, with 95 % intervals; "
+                    f"groups of {SUBGROUP_IMAGES} test images or more. The line is the accuracy over all of them.",
+                    png=draw_subgroups(groups, _accuracy(sources)),
+                    rows=groups,
+                )
+            )
     return section
+
+
+def _accuracy(sources: Sources) -> float | None:
+    """Of the ensemble with all labels."""
+    rows = [] if sources.accuracy is None else sources.accuracy.to_pylist()
+    wanted = (ENSEMBLE, "all", sources.against)
+    found = [row["accuracy"] for row in rows if (row["method"], row["budget"], row["against"]) == wanted]
+    return found[0] if found else None
 
 
 def _methods(sources: Sources, table: pa.Table) -> Block:
     own = [row for row in table.to_pylist() if (row["budget"], row["against"]) == ("all", sources.against)]
     own.sort(key=lambda row: -(row["accuracy"] or 0))
+    compared = [] if sources.comparison is None else sources.comparison.to_pylist()
+    gains = {
+        row["method"]: f"{100 * row['ensemble_less_method']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
+        for row in compared
+        if row["against"] == sources.against and row["ensemble_less_method"] is not None
+    }
     return Block(
         name="methods",
         title="Methods side by side",
-        text="All labels. Intervals are 95 %, by resampling patients. The calibration error is expected, not debiased.",
+        text="All labels. Intervals are 95 %, by resampling patients. The calibration error is debiased: what chance "
+        "adds to it is taken away.",
         rows=own,
         shown=[
             {
@@ -73,7 +103,8 @@ def _methods(sources: Sources, table: pa.Table) -> Block:
                 "95 % interval": f"{100 * row['accuracy_low']:.1f} – {100 * row['accuracy_high']:.1f} %",
                 "balanced accuracy": f"{100 * row['balanced_accuracy']:.1f} %",
                 "macro F1": f"{row['macro_f1']:.3f}",
-                "calibration error": f"{row['calibration_error']:.3f}",
+                "calibration error": f"{row['calibration_error_debiased']:.3f}",
+                "ensemble less it": gains.get(row["method"], "–"),
             }
             for row in own
             if row["accuracy"] is not None

@@ -46,6 +46,10 @@ class Sources:
     """per_region.csv of the probe."""
     confusion: pa.Table | None = None
     """confusion.csv of the probe."""
+    comparison: pa.Table | None = None
+    """comparison.csv of the probe."""
+    subgroups: pa.Table | None = None
+    """subgroups.csv of the probe."""
     test: pa.Table | None = None
     """test_predictions.parquet of the probe, the ensemble's rows."""
     bundle: dict[str, Any] | None = None
@@ -109,7 +113,7 @@ def load_sources(config: ReportConfig) -> Sources:
 
 
 def _load_probe(sources: Sources, url: str) -> None:
-    for name in ("accuracy", "per_region", "confusion"):
+    for name in ("accuracy", "per_region", "confusion", "comparison", "subgroups"):
         setattr(sources, name, _csv(sources, url, f"{name}.csv"))
     place = storage.join(url, "test_predictions.parquet")
     if storage.exists(place):
@@ -132,7 +136,7 @@ def _csv(sources: Sources, url: str, name: str) -> pa.Table | None:
         sources.left_out.append(f"{name} is missing: its figure is left out")
         return None
     # Numbers that read like text (a budget of 5 beside one of 1%) and stations called 007 stay text.
-    texts = dict.fromkeys(("method", "budget", "against", "value", "region", "label", "predicted"), pa.string())
+    texts = dict.fromkeys(("method", "budget", "against", "value", "region", "label", "predicted", "fact"), pa.string())
     if name == "per_region.csv":
         texts.pop("predicted")
     options = arrow_csv.ConvertOptions(column_types=texts, strings_can_be_null=True)

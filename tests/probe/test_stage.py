@@ -119,6 +119,17 @@ def test_every_figure_is_in_the_tables(probe: tuple[Path, dict[str, Any], ProbeC
     right = own[own["label"] == own["predicted"]]["images"].sum() / own["images"].sum()
     assert right == pytest.approx(summary["accuracy_on_truth"]["ensemble"]["all"], abs=1e-4)
     assert len(csv.read_csv(output / "knn.csv")) == 6
+    comparison = csv.read_csv(output / "comparison.csv").to_pandas().set_index(["method", "against"])
+    every = accuracy[(accuracy["budget"] == "all") & (accuracy["against"] == "truth")].set_index("method")["accuracy"]
+    for method in ("simclr", "byol", "supervised"):
+        row = comparison.loc[(method, "truth")]
+        assert row["ensemble_less_method"] == pytest.approx(every["ensemble"] - every[method])
+        assert row["low"] <= row["ensemble_less_method"] <= row["high"]
+    groups = csv.read_csv(output / "subgroups.csv").to_pandas()
+    assert set(groups["value"]) == {"not stated"} and set(groups["fact"]) >= {"sex", "station"}
+    trust = summary["ensemble"]["truth"]
+    assert trust["error"] == pytest.approx(1 - every["ensemble"], abs=1e-4)
+    assert trust["calibration_error_low"] <= trust["calibration_error_debiased"] <= trust["calibration_error_high"]
 
 
 def test_a_second_run_embeds_nothing_and_says_the_same(

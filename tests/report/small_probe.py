@@ -33,10 +33,47 @@ def add_probe_tables(archive) -> None:
                 "balanced_accuracy": accuracy,
                 "macro_f1": accuracy,
                 "calibration_error": 0.03,
+                "calibration_error_debiased": 0.02,
             }
             for method, top in (("ensemble", 0.95), ("simclr", 0.93), ("supervised", 0.8))
             for budget, accuracy in (("5", top - 0.2), ("10%", top - 0.1), ("all", top))
             for seed in (0, 1)
+        ],
+    )
+    write_csv(
+        storage.join(archive.probe, "comparison.csv"),
+        [
+            {
+                "method": "simclr",
+                "against": "label",
+                "images": 90,
+                "ensemble_less_method": 0.02,
+                "low": -0.01,
+                "high": 0.05,
+            },
+            {
+                "method": "supervised",
+                "against": "label",
+                "images": 90,
+                "ensemble_less_method": 0.15,
+                "low": 0.1,
+                "high": 0.2,
+            },
+        ],
+    )
+    write_csv(
+        storage.join(archive.probe, "subgroups.csv"),
+        [
+            {
+                "fact": fact,
+                "value": value,
+                "against": "label",
+                "images": 40,
+                "accuracy": 0.9,
+                "accuracy_low": 0.8,
+                "accuracy_high": 0.97,
+            }
+            for fact, value in (("sex", "F"), ("sex", "M"), ("age_decade", "70"), ("station", "007"))
         ],
     )
     pairs = [(images[place]["label"], best[place]) for place in test if images[place]["label"]]

@@ -77,6 +77,7 @@ def test_all_sections_stand_and_the_page_says_what_it_is_not(report):
     assert len(summary["sections"]) == 5
     assert "Not a medical device" in page
     assert "95.0 %" in page
+    assert "+15.0 (+10.0 to +20.0)" in page and "station: 007" not in page  # drawn, not written
     assert any("--index" in line for line in summary["left_out"])
     assert "no --index was given" in page
 
@@ -85,7 +86,16 @@ def test_every_figure_has_its_numbers_beside_it(report):
     config, _, _ = report
     figures = {file.rsplit("/", 1)[-1][:-4] for file in storage.list_files(storage.join(config.output, "figures"))}
     tables = {file.rsplit("/", 1)[-1][:-4] for file in storage.list_files(storage.join(config.output, "tables"))}
-    assert {"label_budgets", "confusion", "by_region", "reliability", "risk_coverage", "suspects", "map"} <= figures
+    assert {
+        "label_budgets",
+        "confusion",
+        "by_region",
+        "reliability",
+        "risk_coverage",
+        "suspects",
+        "map",
+        "subgroups",
+    } <= figures
     assert figures - tables == {"cleaned", "views"}  # pictures
 
 
