@@ -73,6 +73,10 @@ class FittedHead:
         return torch.softmax(self.logits / self.temperature, dim=1)
 
 
+SHARED = 1.5
+"""Lessons are solved together where all their images are at most so many times those of one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
     """What one head may learn from, and be judged by."""
@@ -96,7 +100,7 @@ def fit_best(
 ) -> list[FittedHead]:
     """For each lesson the head, of one for each L2 strength, that explains its validation labels best.
 
-    All lessons' heads are solved together.
+    All lessons' heads are solved together where they share enough images for that to save time.
 
     Args:
         features: Float32[n, d], standardised.
@@ -107,6 +111,9 @@ def fit_best(
         noise: Share of wrong labels on validation.
     """
     rows = torch.cat([lesson.training for lesson in lessons]).unique()  # type: ignore[no-untyped-call]
+    if len(lessons) > 1 and len(rows) > SHARED * sum(len(lesson.training) for lesson in lessons) / len(lessons):
+        one_by_one = (fit_best(features, [each], classes, l2=l2, balance=balance, noise=noise) for each in lessons)
+        return [head for heads in one_by_one for head in heads]
     weights = torch.zeros(len(lessons), len(rows))
     labels = torch.zeros(len(lessons), len(rows), dtype=torch.int64)
     for number, lesson in enumerate(lessons):
