@@ -251,7 +251,7 @@ class Bundle:
                 turned=torch.empty(0, dtype=torch.int64),
                 inverted=none[0],
             )
-        own, far, poses = self._read(features)
+        own, far, poses = self.read(features)
         turns = torch.zeros(len(own[0]), dtype=torch.int64, device=own.device)
         inverted = torch.zeros(len(turns), device=own.device)
         if self.pose is not None and poses is not None:
@@ -259,7 +259,7 @@ class Bundle:
             doubtful = (posterior(poses[:, :TURNS])[:, 0] < SURE).nonzero()[:, 0]
             if len(doubtful):
                 looks: list[_Reading] = [(own[:, doubtful], far[:, doubtful], poses[doubtful])]
-                looks += [self._read(turned(doubtful, turn)) for turn in range(1, TURNS)]
+                looks += [self.read(turned(doubtful, turn)) for turn in range(1, TURNS)]
                 evidence = turn_evidence(torch.stack([each[2] for each in looks if each[2] is not None]))
                 weights = posterior(evidence / self.pose.turn_temperature)
                 own[:, doubtful] = torch.einsum("nt,tmnc->mnc", weights, torch.stack([each[0] for each in looks]))
@@ -267,7 +267,7 @@ class Bundle:
                 turns[doubtful] = weights.argmax(dim=1)
         return Looks(probabilities=own.cpu(), percentiles=far.cpu(), turned=turns.cpu(), inverted=inverted.cpu())
 
-    def _read(self, features: Sequence[Tensor]) -> _Reading:
+    def read(self, features: Sequence[Tensor]) -> _Reading:
         """Probabilities [members, n, classes], outlier percentiles [members, n], log-likelihoods of poses [n, 5]."""
         probabilities, percentiles, poses = [], [], None
         for member, own in zip(self.members, features, strict=True):

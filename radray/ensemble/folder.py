@@ -74,7 +74,7 @@ def read_bundle(url: str) -> Bundle:
     _refuse_strangers(url)
     bodies = {name: _verified(url, name, digest) for name, digest in document["files"].items()}
     try:
-        shared = load(bodies["ensemble.safetensors"])
+        shared = _unpack(bodies["ensemble.safetensors"])
         return Bundle(
             regions=_regions(document["regions"]),
             cleaning=CleaningConfig(**document["cleaning"]),
@@ -176,7 +176,7 @@ def _member(described: dict[str, Any], bodies: dict[str, bytes]) -> Member:
     backbone = Backbone(described["backbone"], described["input_px"])
     backbone.load_state_dict(load(bodies[f"members/{method}.safetensors"]))
     backbone.eval().to(memory_format=torch.channels_last)
-    tensors = {name: value.float() for name, value in load(bodies[f"heads/{method}.safetensors"]).items()}
+    tensors = {name: value.float() for name, value in _unpack(bodies[f"heads/{method}.safetensors"]).items()}
     return Member(
         method=method,
         backbone=backbone,
@@ -212,6 +212,11 @@ def _refuse_strangers(url: str) -> None:
 
 def _pack(tensors: dict[str, Tensor]) -> bytes:
     return save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+
+
+def _unpack(body: bytes) -> dict[str, Tensor]:
+    """Tensors of their own, not views of one buffer."""
+    return {name: value.clone() for name, value in load(body).items()}
 
 
 def _digest(body: bytes) -> str:

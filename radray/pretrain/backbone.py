@@ -154,6 +154,10 @@ class Backbone(nn.Module):
             Float32[batch, dimension].
         """
         self.eval()
+        return self.encode(images)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """What `embed` computes, in whatever mode the network is, and with gradients."""
         grey = images[:, None].float().div_(255)
         if grey.shape[-1] != self.side_px:
             grey = functional.interpolate(grey, size=self.side_px, mode="bilinear", antialias=True, align_corners=False)

@@ -2,8 +2,8 @@
 
 For head h the objective is Σᵢ wₕᵢ · CE(xᵢ, yᵢ) / Σᵢ wₕᵢ + λₕ/2 · ‖Wₕ‖², the bias free. It equals scikit-learn's
 `LogisticRegression(C=1/λ)` with sample weights that sum to 1. All heads share every matrix product of a batched
-L-BFGS (Liu and Nocedal 1989) with one step length a head. Its first guess of the inverse Hessian is
-the features' covariance inverted, as in Böhning's bound (1992): a third of the steps are enough then.
+L-BFGS (Liu and Nocedal 1989) with one step length a head. Its first guess of the Hessian is the features'
+covariance, as in Böhning's bound (1992): a third of the steps are enough then.
 """
 
 from __future__ import annotations

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from radray.ensemble import Bundle
+from radray.ensemble.config import ExportConfig
+from radray.ensemble.exporting import run_export
 from radray.ensemble.pose import INVERTED, POSES, PRIOR, TURNS, Pose, is_inverted, posterior, turn_back, turn_evidence
+from radray.errors import ConfigError
 from tests.ensemble.test_bundle import SIDE, bundle, images  # noqa: F401 (fixtures)
 
 
@@ -62,7 +67,7 @@ def test_a_bundle_answers_turned_images_as_upright_ones(bundle: Bundle, images: 
     assert images.shape[1] == SIDE
 
 
-def test_a_saved_bundle_keeps_its_pose(bundle: Bundle, tmp_path: object) -> None:  # noqa: F811
+def test_a_saved_bundle_keeps_its_pose(bundle: Bundle, tmp_path: Path) -> None:  # noqa: F811
     weight = torch.randn(POSES, bundle.members[0].backbone.dimension)
     bundle.pose = Pose(method="simclr", weight=weight, bias=torch.randn(POSES), temperature=0.8, turn_temperature=2.0)
     bundle.save(str(tmp_path))
@@ -70,3 +75,25 @@ def test_a_saved_bundle_keeps_its_pose(bundle: Bundle, tmp_path: object) -> None
     assert loaded is not None
     assert (loaded.method, loaded.temperature, loaded.turn_temperature) == ("simclr", 0.8, 2.0)
     assert torch.equal(loaded.weight, weight)
+
+
+def test_an_exported_program_says_what_the_bundle_says(bundle: Bundle, tmp_path: Path) -> None:  # noqa: F811
+    width = bundle.members[0].backbone.dimension
+    bundle.pose = Pose(
+        method="simclr", weight=torch.randn(POSES, width) * 0.05, bias=torch.zeros(POSES), temperature=1.0
+    )
+    bundle.save(str(tmp_path / "bundle"))
+    config = ExportConfig(bundle=str(tmp_path / "bundle"), output=str(tmp_path / "export"))
+    config.check()
+    assert run_export(config)["largest_difference"] < 1e-3
+    program = torch.export.load(str(tmp_path / "export" / "bundle.pt2")).module()
+    some = np.random.default_rng(1).integers(0, 256, (9, SIDE, SIDE), np.uint8)
+    expected = bundle.predict(some)
+    assert 0 < (expected.turned > 0).sum() < 9
+    probabilities, ood_score, turned, inverted = program(torch.from_numpy(some))
+    np.testing.assert_allclose(probabilities.detach(), expected.probabilities, atol=1e-3)
+    np.testing.assert_allclose(ood_score.detach(), expected.ood_score, atol=1e-3)
+    np.testing.assert_array_equal(turned, expected.turned)
+    np.testing.assert_allclose(inverted.detach(), expected.inverted, atol=1e-3)
+    with pytest.raises(ConfigError, match="inside --bundle"):
+        ExportConfig(bundle=str(tmp_path / "bundle"), output=str(tmp_path / "bundle" / "x")).check()
