@@ -52,12 +52,14 @@ class _Block(nn.Module):
             nn.Conv2d(inner, given, 3, padding=1, bias=False),
             nn.BatchNorm2d(given),
         )
+        self.output = nn.ReLU()
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or taken != given:
             self.shortcut = nn.Sequential(nn.Conv2d(taken, given, 1, stride=stride, bias=False), nn.BatchNorm2d(given))
 
     def forward(self, features: Tensor) -> Tensor:
-        return functional.relu(self.residual(features) + self.shortcut(features))
+        rectified: Tensor = self.output(self.residual(features) + self.shortcut(features))
+        return rectified
 
 
 def _resnet(name: str) -> tuple[nn.Module, int]:

@@ -31,7 +31,7 @@ def run_report(config: ReportConfig) -> dict[str, Any]:
             archive_section(sources, config),
             training_section(sources, config),
             accuracy_section(sources),
-            trust_section(sources),
+            trust_section(sources, config),
             queue_section(sources, config),
         )
         if section.blocks

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from radray import storage
+from radray.images.reading import load_pictures
+from radray.report.config import ReportConfig
 from radray.report.page import Block, Section
 from radray.report.sources import Sources
 from radray.report.trust_figures import draw_reliability, draw_risk_coverage, reliability_bins, risk_coverage
 
-FEWEST = 20
-"""Test images below which neither figure says anything."""
+FEWEST, LOOKED_AT = 20, 12
+"""Test images below which neither figure says anything, and most images whose attention is shown."""
 
 
-def trust_section(sources: Sources) -> Section:
-    """Two figures side by side, from the ensemble's test predictions."""
+def trust_section(sources: Sources, config: ReportConfig) -> Section:
+    """Two figures side by side from the ensemble's test predictions, and what it looks at."""
     section = Section(anchor="trust", title="How far to trust it")
     if sources.test is None:
         return section
@@ -48,4 +51,38 @@ def trust_section(sources: Sources) -> Section:
             half=True,
         ),
     ]
+    section.blocks += _attention(sources, config)
     return section
+
+
+def _attention(sources: Sources, config: ReportConfig) -> list[Block]:
+    """Test images of the regions with what the strongest network looked at, where bundle and images are there."""
+    if sources.test is None or sources.bundle is None or not config.probe or not config.images:
+        return []
+    from radray.ensemble import Bundle
+    from radray.report.attention import attention, attention_rows, draw_attention
+
+    rows = sources.test.select(["row_id", "label", "region"]).sort_by("row_id").to_pylist()
+    chosen = list({row["label"]: row for row in reversed(rows) if row["label"]}.values())[:LOOKED_AT]
+    pictures = load_pictures(config.images, [row["row_id"] for row in chosen])
+    chosen = [row for row in chosen if row["row_id"] in pictures]
+    bundle = Bundle.load(storage.join(config.probe, "bundle"), device="cpu")
+    images = np.stack([pictures[row["row_id"]] for row in chosen]) if chosen else None
+    if images is None or images.shape[1] != bundle.side_px:
+        return []
+    maps = attention(bundle, images, [bundle.regions.names.index(row["region"]) for row in chosen])
+    if maps is None:
+        return []
+    titles = sources.titles
+    words = [titles[row["region"]] + ("" if row["region"] == row["label"] else " (label differs)") for row in chosen]
+    return [
+        Block(
+            name="attention",
+            title="What it looks at",
+            text="Test images and, in colour, what spoke for the region named (guided Grad-CAM of the strongest "
+            "network). Bones should glow, not borders or markers. The table tells the share of the attention that lies "
+            "in a frame of a tenth of each side, which is 36 % of the area.",
+            png=draw_attention(images, maps, words),
+            rows=attention_rows(chosen, maps),
+        )
+    ]

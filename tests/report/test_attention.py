@@ -1,0 +1,78 @@
+"""What a network looks at: where the only thing in an image is, for every kind of network."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from radray.cleaning.config import CleaningConfig
+from radray.ensemble import Bundle, Member
+from radray.pretrain.backbone import Backbone
+from radray.regions import load_regions
+from radray.report.attention import attention, border_share, draw_attention
+
+SIDE = 64
+
+
+def bundle_of(name: str, *, own_head: bool = False) -> Bundle:
+    torch.manual_seed(0)
+    regions = load_regions("skeletal14")
+    backbone = Backbone(name, SIDE).eval()
+    width = backbone.dimension
+    member = Member(
+        method="simclr",
+        backbone=backbone,
+        mean=torch.zeros(width),
+        scale=torch.full((width,), 0.05),
+        weight=torch.randn(len(regions), width),
+        bias=torch.zeros(len(regions)),
+        own_head=own_head,
+        bank=torch.nn.functional.normalize(torch.randn(10, width), dim=1),
+        distances=torch.linspace(0, 1, 10),
+        temperature=1.0,
+        share=1.0,
+        run_digest="run",
+    )
+    return Bundle(
+        regions=regions,
+        cleaning=CleaningConfig(side_px=SIDE, working_px=64),
+        members=[member],
+        temperature=1.0,
+        ood_reference=torch.linspace(0, 1, 10),
+        confidence_thresholds=(0.1,) * len(regions),
+        ood_threshold=1.0,
+    )
+
+
+@pytest.mark.parametrize(("name", "own_head"), [("resnet10", False), ("resnet10", True), ("resnet18", False)])
+def test_attention_lies_where_something_is(name: str, own_head: bool) -> None:
+    image = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.circle(image, (20, 40), 8, 220, -1)
+    maps = attention(bundle_of(name, own_head=own_head), np.stack([image, image]), [0, 3])
+    assert maps is not None and maps.shape == (2, SIDE, SIDE)
+    assert np.isfinite(maps).all() and maps.min() >= 0 and maps.max() == pytest.approx(1)
+    near = maps[:, 28:52, 8:32].sum(axis=(1, 2)) / maps.sum(axis=(1, 2))
+    assert near.max() > 2 * 24 * 24 / SIDE**2
+    assert draw_attention(np.stack([image, image]), maps, ["one", "two"])[:4] == b"\x89PNG"
+
+
+def test_the_bundle_is_left_as_it_was() -> None:
+    bundle = bundle_of("resnet10")
+    images = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE), np.uint8)
+    before = bundle.predict(images).probabilities
+    attention(bundle, images, [1, 2, 3])
+    np.testing.assert_array_equal(bundle.predict(images).probabilities, before)
+
+
+def test_a_network_without_maps_has_no_attention() -> None:
+    assert attention(bundle_of("vit_s"), np.zeros((1, SIDE, SIDE), np.uint8), [0]) is None
+
+
+def test_the_share_at_the_border() -> None:
+    even = np.ones((1, 100, 100), np.float32)
+    assert border_share(even)[0] == pytest.approx(0.36)
+    middle = np.zeros((1, 100, 100), np.float32)
+    middle[0, 40:60, 40:60] = 1
+    assert border_share(middle)[0] == pytest.approx(0)
