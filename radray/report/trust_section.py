@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from radray import storage
+from radray.errors import BundleError
 from radray.images.reading import load_pictures
 from radray.report.config import ReportConfig
 from radray.report.page import Block, Section
@@ -66,7 +67,11 @@ def _attention(sources: Sources, config: ReportConfig) -> list[Block]:
     chosen = list({row["label"]: row for row in reversed(rows) if row["label"]}.values())[:LOOKED_AT]
     pictures = load_pictures(config.images, [row["row_id"] for row in chosen])
     chosen = [row for row in chosen if row["row_id"] in pictures]
-    bundle = Bundle.load(storage.join(config.probe, "bundle"), device="cpu")
+    try:
+        bundle = Bundle.load(storage.join(config.probe, "bundle"), device="cpu")
+    except BundleError as error:
+        sources.left_out.append(f"what the network looks at is left out: {error}")
+        return []
     images = np.stack([pictures[row["row_id"]] for row in chosen]) if chosen else None
     if images is None or images.shape[1] != bundle.side_px:
         return []
