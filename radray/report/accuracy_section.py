@@ -17,6 +17,7 @@ from radray.report.accuracy_figures import (
 from radray.report.page import Block, Section
 from radray.report.sources import ENSEMBLE, Sources, usable
 from radray.report.style import method_title
+from radray.report.verdict_block import verdict_block
 
 
 def accuracy_section(sources: Sources) -> Section:
@@ -30,6 +31,10 @@ def accuracy_section(sources: Sources) -> Section:
     )
     if sources.accuracy is not None:
         section.blocks += [_methods(sources, sources.accuracy), _budgets(sources, sources.accuracy)]
+    if sources.verdicts is not None and sources.test is not None:
+        section.blocks.append(
+            verdict_block(sources.test.select(["uri", "label", "region"]).to_pylist(), sources.verdicts)
+        )
     if sources.confusion is not None and sources.titles:
         counts = confusion_counts(sources.confusion, sources.against, tuple(sources.titles))
         rows_are = "true region" if sources.against == "truth" else "label"

@@ -28,6 +28,8 @@ class ReportConfig:
     """URL of the predictions: what the archive was found to show."""
     findings: str | None = None
     """URL of the audit's findings: suspected labels, out of domain, near-duplicates."""
+    verdicts: str | None = None
+    """URL of verdicts.csv from the review page: accuracy once wrong labels no longer count as errors."""
     title: str = "Radiographs by region"
     """Title of the page."""
     suspects: int = 24
@@ -61,6 +63,8 @@ class ReportConfig:
         for stage in STAGES:
             if (url := getattr(self, stage)) is not None:
                 storage.check_input(url, f"--{stage}")
+        if self.verdicts is not None:
+            storage.check_input(self.verdicts, "--verdicts")
         for url in self.runs:
             storage.check_input(url, "--runs")
         storage.check_output(self.output, "--output")

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from radray import storage
+from radray.audit.verdicts import Verdict, parse_verdicts
 from radray.errors import Status
 from radray.pretrain.journal import read_journal
 from radray.pretrain.run import find_run_folders, is_run, read_document
@@ -54,6 +55,8 @@ class Sources:
     """test_predictions.parquet of the probe, the ensemble's rows."""
     bundle: dict[str, Any] | None = None
     """bundle.json."""
+    verdicts: list[Verdict] | None = None
+    """Lines of verdicts.csv."""
     predictions: pa.Table | None = None
     """status, region, abstained of every object."""
     findings: pa.Table | None = None
@@ -103,6 +106,8 @@ def load_sources(config: ReportConfig) -> Sources:
         sources.left_out.append("no finished run was given with --runs: the training is left out")
     if config.probe:
         _load_probe(sources, config.probe)
+    if config.verdicts:
+        sources.verdicts = parse_verdicts(storage.read_bytes(config.verdicts), config.verdicts)
     if config.predictions:
         columns = ["status", "reason", "region", "abstained", "header_label", "bundle"]
         sources.predictions = _table(sources, "predictions", latest_predictions(config.predictions), columns)

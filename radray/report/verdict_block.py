@@ -1,0 +1,79 @@
+"""Accuracy once a radiologist has looked at the errors: wrong labels do not count against the ensemble any more.
+
+As Langer et al., arXiv 2412.15967, report it: an error whose label was wrong and whose answer was right counts as
+right; images out of domain leave the count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from radray.audit.verdicts import Ruling, Verdict, standing_verdicts
+from radray.report.page import Block
+
+LABEL_WRONG = "label wrong, answer right"
+BOTH_WRONG = "label and answer wrong"
+ANSWER_WRONG = "label right, answer wrong"
+OUTSIDE = "out of domain"
+OPEN = "unsure or not looked at"
+
+
+def judge_errors(test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """How the labelled test images come out: `images`, `right` by their label, and what each error was found to be.
+
+    Where reviewers differ about an image it stays open.
+
+    Args:
+        test: uri, label, region of the ensemble's test predictions.
+        verdicts: All lines of verdicts.csv.
+    """
+    by_image: dict[str, set[tuple[str, str]]] = {}
+    for (uri, _), verdict in standing_verdicts(verdicts).items():
+        if verdict.verdict != Ruling.UNSURE:
+            by_image.setdefault(uri, set()).add((verdict.verdict, verdict.region))
+    counts: Counter[str] = Counter({"images": 0, "right": 0})
+    for row in test:
+        if row["label"] is None:
+            continue
+        counts["images"] += 1
+        if row["label"] == row["region"]:
+            counts["right"] += 1
+            continue
+        rulings = by_image.get(row["uri"], set())
+        counts[_kind(rulings.copy().pop(), row) if len(rulings) == 1 else OPEN] += 1
+    return dict(counts)
+
+
+def _kind(ruling: tuple[str, str], row: Mapping[str, Any]) -> str:
+    verdict, region = ruling
+    if verdict == Ruling.OUT_OF_DOMAIN:
+        return OUTSIDE
+    if region == row["region"]:
+        return LABEL_WRONG
+    return ANSWER_WRONG if region == row["label"] else BOTH_WRONG
+
+
+def theoretical_accuracy(counts: Mapping[str, int]) -> float:
+    """Accuracy with wrong labels put right and images out of domain left out; NaN without images."""
+    images = counts["images"] - counts.get(OUTSIDE, 0)
+    return (counts["right"] + counts.get(LABEL_WRONG, 0)) / images if images else float("nan")
+
+
+def verdict_block(test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict]) -> Block:
+    """The errors on the test split by what a person found, and the accuracy that follows."""
+    counts = judge_errors(test, verdicts)
+    errors = {kind: count for kind, count in counts.items() if kind not in ("images", "right")}
+    share = counts["right"] / counts["images"] if counts["images"] else float("nan")
+    rows = [{"outcome": kind, "images": count} for kind, count in counts.items()]
+    rows.append({"outcome": "theoretical accuracy", "images": theoretical_accuracy(counts)})
+    return Block(
+        name="theoretical",
+        title="After the verdicts",
+        text=f"By the labels the ensemble is right on {100 * share:.1f} % of {counts['images']:,} test images. With wrong "
+        f"labels put right and images out of domain left out it is {100 * theoretical_accuracy(counts):.1f} %; errors "
+        "that nobody has looked at count as errors.",
+        rows=rows,
+        shown=[{"errors on the test split": kind, "images": f"{count:,}"} for kind, count in errors.items()],
+    )

@@ -1,0 +1,56 @@
+"""Accuracy after the verdicts, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from radray.audit.verdicts import Verdict
+from radray.report.verdict_block import judge_errors, theoretical_accuracy, verdict_block
+
+TEST = [
+    {"uri": "a", "label": "knee", "region": "knee"},
+    {"uri": "b", "label": "hand", "region": "wrist"},
+    {"uri": "c", "label": "hand", "region": "wrist"},
+    {"uri": "d", "label": "hand", "region": "wrist"},
+    {"uri": "e", "label": "skull", "region": "ribs"},
+    {"uri": "f", "label": "skull", "region": "ribs"},
+    {"uri": "g", "label": None, "region": "ribs"},
+    {"uri": "h", "label": "skull", "region": "ribs"},
+]
+
+
+def verdict(uri: str, ruling: str, region: str = "", reviewer: str = "ab") -> Verdict:
+    return Verdict(uri=uri, reviewer=reviewer, verdict=ruling, region=region)
+
+
+VERDICTS = [
+    verdict("b", "correct", "wrist"),
+    verdict("c", "confirm", "hand"),
+    verdict("d", "correct", "elbow"),
+    verdict("e", "out_of_domain"),
+    verdict("f", "correct", "ribs"),
+    verdict("f", "confirm", "skull", reviewer="cd"),  # they differ
+    verdict("h", "correct", "ribs"),
+    verdict("h", "undo"),
+]
+
+
+def test_each_error_is_what_the_radiologist_found() -> None:
+    counts = judge_errors(TEST, VERDICTS)
+    assert counts == {
+        "images": 7,
+        "right": 1,
+        "label wrong, answer right": 1,
+        "label right, answer wrong": 1,
+        "label and answer wrong": 1,
+        "out of domain": 1,
+        "unsure or not looked at": 2,
+    }
+    assert theoretical_accuracy(counts) == pytest.approx(2 / 6)
+
+
+def test_without_verdicts_nothing_changes() -> None:
+    assert theoretical_accuracy(judge_errors(TEST, [])) == pytest.approx(1 / 7)
+    block = verdict_block(TEST, VERDICTS)
+    assert "14.3 %" in block.text and "33.3 %" in block.text
+    assert block.rows[-1] == {"outcome": "theoretical accuracy", "images": pytest.approx(2 / 6)}
