@@ -71,8 +71,8 @@ def verdict_block(test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict]
     return Block(
         name="theoretical",
         title="After the verdicts",
-        text=f"By the labels the ensemble is right on {100 * share:.1f} % of {counts['images']:,} test images. With wrong "
-        f"labels put right and images out of domain left out it is {100 * theoretical_accuracy(counts):.1f} %; errors "
+        text=f"By the labels the ensemble is right on {100 * share:.1f} % of {counts['images']:,} test images. With "
+        f"wrong labels put right and images out of domain left out it is {100 * theoretical_accuracy(counts):.1f} %; errors "
         "that nobody has looked at count as errors.",
         rows=rows,
         shown=[{"errors on the test split": kind, "images": f"{count:,}"} for kind, count in errors.items()],
