@@ -66,13 +66,14 @@ def verdict_block(test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict]
     counts = judge_errors(test, verdicts)
     errors = {kind: count for kind, count in counts.items() if kind not in ("images", "right")}
     share = counts["right"] / counts["images"] if counts["images"] else float("nan")
+    after = theoretical_accuracy(counts)
     rows = [{"outcome": kind, "images": count} for kind, count in counts.items()]
-    rows.append({"outcome": "theoretical accuracy", "images": theoretical_accuracy(counts)})
+    rows.append({"outcome": "theoretical accuracy", "images": after})
     return Block(
         name="theoretical",
         title="After the verdicts",
         text=f"By the labels the ensemble is right on {100 * share:.1f} % of {counts['images']:,} test images. With "
-        f"wrong labels put right and images out of domain left out it is {100 * theoretical_accuracy(counts):.1f} %; errors "
+        f"wrong labels put right and images out of domain left out it is {100 * after:.1f} %; errors "
         "that nobody has looked at count as errors.",
         rows=rows,
         shown=[{"errors on the test split": kind, "images": f"{count:,}"} for kind, count in errors.items()],
