@@ -27,7 +27,7 @@ from radray.probe.logistic import balanced_weights
 
 CLASSES, TEST_SHARE = 14, 0.2
 FRACTIONS = ("0.1%", "0.5%", "1%", "5%", "10%", "50%", "100%")
-L2, BALANCE = 0.1, 0.5
+BALANCE = 0.5
 
 
 def draw_features(count: int, dimension: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=2048)
     parser.add_argument("--methods", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--l2", type=float, nargs="+", default=(0.1,), help="strengths that each head is solved for")
     given = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
     training = int(given.images * (1 - TEST_SHARE))
@@ -76,7 +77,7 @@ def main() -> None:
         for fraction in FRACTIONS:
             lessons = lessons_of(labels[:training], fraction, given.seeds)
             started = time.monotonic()
-            heads = fit_best(features, lessons, CLASSES, l2=(L2,), balance=BALANCE)
+            heads = fit_best(features, lessons, CLASSES, l2=tuple(given.l2), balance=BALANCE)
             seconds = time.monotonic() - started
             ours += seconds
             line = f"{method}, {fraction:<17}{len(lessons):>6}{seconds:>13.2f}"
@@ -87,17 +88,20 @@ def main() -> None:
                 continue
             rows = lessons[0].training
             weights = balanced_weights(labels[rows], CLASSES, BALANCE)
-            twin = LogisticRegression(C=1 / L2, max_iter=2000)
             started = time.monotonic()
-            twin.fit(features[rows].numpy(), labels[rows].numpy(), (weights / weights.sum()).numpy())
+            twins = [LogisticRegression(C=1 / strength, max_iter=2000) for strength in given.l2]
+            for twin in twins:
+                twin.fit(features[rows].numpy(), labels[rows].numpy(), (weights / weights.sum()).numpy())
             alone = (time.monotonic() - started) * len(lessons)
             theirs += alone * given.methods
             own = accuracy(heads[0], labels, training)
-            other = float(twin.score(features[training:].numpy(), labels[training:].numpy()))
+            chosen = twins[tuple(given.l2).index(heads[0].l2)]
+            other = float(chosen.score(features[training:].numpy(), labels[training:].numpy()))
             differences.append(abs(own - other))
             print(f"{line}{alone:>15.2f}{own:>10.4f}{other:>8.4f}", flush=True)
     print(f"{ours:.0f} s together, {theirs:.0f} s one by one")
     results = {
+        "strengths of each head": result(len(given.l2)),
         "seconds, all heads": result(round(ours, 1), 300, round(theirs, 1), least=False),
         "speed over scikit-learn one by one": result(round(theirs / ours, 1), 10, 1.0),
         "largest difference in accuracy": result(round(max(differences), 5), 0.002, least=False),

@@ -11,7 +11,7 @@ from torch import Tensor
 from radray.ensemble.features import normalise
 from radray.pretrain.run import Run
 from radray.probe.calibration import fit_temperature, negative_log_likelihood
-from radray.probe.logistic import ABSENT_BIAS, Heads, balanced_weights, fit_heads
+from radray.probe.logistic import ABSENT_BIAS, Curvature, Heads, balanced_weights, fit_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +97,7 @@ def fit_best(
     l2: tuple[float, ...],
     balance: float,
     noise: float = 0.0,
+    curvature: Curvature | None = None,
 ) -> list[FittedHead]:
     """For each lesson the head, of one for each L2 strength, that explains its validation labels best.
 
@@ -109,11 +110,16 @@ def fit_best(
         l2: Strengths to try.
         balance: See `balanced_weights`.
         noise: Share of wrong labels on validation.
+        curvature: See `fit_heads`.
     """
     rows = torch.cat([lesson.training for lesson in lessons]).unique()  # type: ignore[no-untyped-call]
     if len(lessons) > 1 and len(rows) > SHARED * sum(len(lesson.training) for lesson in lessons) / len(lessons):
-        one_by_one = (fit_best(features, [each], classes, l2=l2, balance=balance, noise=noise) for each in lessons)
-        return [head for heads in one_by_one for head in heads]
+        shared = curvature or Curvature(features[rows[:: max(1, len(rows) // (2 * features.shape[1]))]], classes)
+        return [
+            head
+            for each in lessons
+            for head in fit_best(features, [each], classes, l2=l2, balance=balance, noise=noise, curvature=shared)
+        ]
     weights = torch.zeros(len(lessons), len(rows))
     labels = torch.zeros(len(lessons), len(rows), dtype=torch.int64)
     for number, lesson in enumerate(lessons):
@@ -127,6 +133,7 @@ def fit_best(
         weights.repeat_interleave(tried, dim=0),
         torch.tensor(l2).repeat(len(lessons)),
         classes,
+        curvature=curvature,
     )
     found = []
     for number, lesson in enumerate(lessons):

@@ -39,6 +39,41 @@ class Heads(NamedTuple):
         return torch.einsum("nd,hcd->hnc", features, self.weight) + self.bias[:, None]
 
 
+class Curvature:
+    """A first guess of the Hessian that heads on the same features share: covariance / 2C + λ, all classes alike.
+
+    A class's block of the Hessian is the covariance weighted by p (1 − p), which is 1/C (1 − 1/C) without any knowledge
+    and less later on.
+
+    Args:
+        features: Float32[n, d]; some rows, evenly spread, stand for all.
+        classes: C.
+    """
+
+    def __init__(self, features: Tensor, classes: int) -> None:
+        some = features[:: max(1, len(features) // (2 * features.shape[1]))]
+        some = torch.cat([some, torch.ones(len(some), 1, device=features.device)], dim=1)
+        self._covariance = some.T @ some / (2 * classes * len(some))
+        self._inverses: dict[float, Tensor] = {}
+
+    def solve(self, slopes: Tensor, l2: Tensor) -> Tensor:
+        """The guess's inverse times slopes: Float32[heads, classes · (d + 1)] and Float32[heads] to the former."""
+        solved = torch.empty_like(slopes)
+        for strength in set(l2.tolist()):
+            mine = l2 == strength
+            rows = slopes[mine].view(-1, len(self._covariance))
+            solved[mine] = (rows @ self._inverse(strength)).view(-1, slopes.shape[1])
+        return solved
+
+    def _inverse(self, strength: float) -> Tensor:
+        if strength not in self._inverses:
+            ridge = torch.full((len(self._covariance),), strength, device=self._covariance.device)
+            ridge[-1] = 1e-3  # The bias is free; this keeps the matrix regular.
+            factor = torch.linalg.cholesky(self._covariance + torch.diag(ridge))
+            self._inverses[strength] = torch.cholesky_inverse(factor)
+        return self._inverses[strength]
+
+
 def fit_heads(
     features: Tensor,
     labels: Tensor,
@@ -48,6 +83,7 @@ def fit_heads(
     *,
     steps: int = 150,
     tolerance: float = 1e-4,
+    curvature: Curvature | None = None,
 ) -> Heads:
     """Fit one head for each row of `sample_weights`.
 
@@ -60,14 +96,18 @@ def fit_heads(
         classes: Number of classes; those without weight get `ABSENT_BIAS`.
         steps: Most L-BFGS steps.
         tolerance: A head is done when no entry of its gradient is larger.
+        curvature: Of these or alike features; None makes one.
     """
     used = (sample_weights > 0).any(dim=0)
-    labels = labels.expand(len(sample_weights), -1)[:, used].clamp_min(0)
-    features, sample_weights = features[used], sample_weights[:, used]
+    labels = labels.expand(len(sample_weights), -1).clamp_min(0)
+    if not used.all():
+        features, labels, sample_weights = features[used], labels[:, used], sample_weights[:, used]
     shares = sample_weights / sample_weights.sum(dim=1, keepdim=True)
     # With fewer images than features the weights lie in the span of the images: solve there, exactly (QR).
     basis = torch.linalg.qr(features.T).Q if len(features) < features.shape[1] // 2 else None
-    features = features if basis is None else features @ basis
+    if basis is not None:
+        features, curvature = features @ basis, None
+    curvature = curvature or Curvature(features, classes)
     group = max(1, _ELEMENTS // max(1, features.shape[0] * classes))
     parts = [
         _fit_group(
@@ -78,6 +118,7 @@ def fit_heads(
             classes,
             steps,
             tolerance,
+            curvature,
         )
         for start in range(0, len(shares), group)
     ]
@@ -86,10 +127,16 @@ def fit_heads(
 
 
 def _fit_group(
-    features: Tensor, labels: Tensor, shares: Tensor, l2: Tensor, classes: int, steps: int, tolerance: float
+    features: Tensor,
+    labels: Tensor,
+    shares: Tensor,
+    l2: Tensor,
+    classes: int,
+    steps: int,
+    tolerance: float,
+    curvature: Curvature,
 ) -> Heads:
     heads, (count, dimension) = len(shares), features.shape
-    inputs = torch.cat([features, torch.ones(count, 1, device=features.device)], dim=1)
     mass = torch.zeros(heads, classes, device=features.device).scatter_add_(1, labels, shares)
     absent = torch.where(mass > 0, 0.0, ABSENT_BIAS)
     penalty = torch.ones(dimension + 1, device=features.device)
@@ -98,50 +145,23 @@ def _fit_group(
     chosen = labels.T[:, :, None]
 
     def objective(theta: Tensor) -> tuple[Tensor, Tensor]:
-        logits = (inputs @ theta.view(heads * classes, dimension + 1).T).view(count, heads, classes) + absent
+        matrix = theta.view(heads * classes, dimension + 1)
+        # The bias stays out of the product: rows of an odd length are slow to read.
+        logits = torch.addmm(matrix[:, -1], features, matrix[:, :-1].contiguous().T).view(count, heads, classes)
+        logits += absent
         log_p = torch.log_softmax(logits, dim=2)
         decay = l2[:, None] * (theta.view(heads, classes, -1) * penalty).flatten(1)
         loss = 0.5 * (decay * theta).sum(dim=1) - (weighting * log_p.gather(2, chosen)[..., 0]).sum(dim=0)
         slope = log_p.exp_().mul_(weighting[..., None])
         slope.scatter_add_(2, chosen, -weighting[..., None])
-        return loss, (slope.view(count, heads * classes).T @ inputs).view(heads, -1) + decay
+        slope = slope.view(count, heads * classes)
+        whole = torch.cat([slope.T @ features, slope.sum(dim=0)[:, None]], dim=1)
+        return loss, whole.view(heads, -1) + decay
 
     theta = torch.zeros(heads, classes * (dimension + 1), device=features.device)
-    theta = minimise(objective, theta, steps, tolerance, _covariance_solver(inputs, l2, classes))
+    theta = minimise(objective, theta, steps, tolerance, lambda slopes: curvature.solve(slopes, l2))
     solved = theta.view(heads, classes, dimension + 1)
     return Heads(solved[..., :-1].clone(), solved[..., -1] + absent)
-
-
-def _covariance_solver(inputs: Tensor, l2: Tensor, classes: int) -> Callable[[Tensor], Tensor]:
-    """Solves (covariance / 2C + λₕ) x = slope for each head's slopes, all classes alike.
-
-    A class's block of the Hessian is the covariance weighted by p (1 − p), which is 1/C (1 − 1/C) without any knowledge
-    and less later on.
-
-    Args:
-        inputs: Float32[n, d + 1], the last column 1.
-        l2: Float32[heads].
-        classes: C.
-    """
-    width = inputs.shape[1]
-    some = inputs[:: max(1, len(inputs) // (4 * width))]
-    covariance = some.T @ some / (2 * classes * len(some))
-    strengths, which = l2.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-    factors = []
-    for strength in strengths:
-        ridge = torch.full((width,), float(strength), device=inputs.device)
-        ridge[-1] = 1e-3  # The bias is free; this keeps the matrix regular.
-        factors.append(torch.linalg.cholesky(covariance + torch.diag(ridge)))
-
-    def solve(slopes: Tensor) -> Tensor:
-        solved = torch.empty_like(slopes)
-        for number, factor in enumerate(factors):
-            mine = which == number
-            right = slopes[mine].view(-1, width).T
-            solved[mine] = torch.cholesky_solve(right, factor).T.reshape(-1, slopes.shape[1])
-        return solved
-
-    return solve
 
 
 def minimise(
