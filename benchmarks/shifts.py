@@ -21,9 +21,11 @@ def tone_curve(grey: Grey, rng: Generator) -> Grey:
 
 
 def window(grey: Grey, rng: Generator) -> Grey:
-    """A narrow window: a quarter of the grey range is clipped away, dark or bright."""
-    low = rng.choice([0.0, 0.25])
-    return np.clip((grey - low) / 0.75, 0, 1).astype(np.float32)
+    """A narrow window: a quarter of the range that the image uses is clipped away, dark or bright."""
+    low, high = np.quantile(grey, [0.005, 0.995])
+    quarter = (high - low) / 4
+    low, high = (low + quarter, high) if rng.random() < 0.5 else (low, high - quarter)
+    return np.clip((grey - low) / max(high - low, 1e-3), 0, 1).astype(np.float32)
 
 
 def inversion(grey: Grey, rng: Generator) -> Grey:
