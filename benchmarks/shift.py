@@ -22,17 +22,20 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import torch
 from common import print_results, result
 from real_archive import REGIONS, prepare, read_truth
 from shifts import SHIFTS, Grey
 
+from radray import storage
 from radray.cleaning.composition import clean
 from radray.cleaning.config import CleaningConfig
 from radray.dicom.pixels import PixelLimits, decode
 from radray.ensemble import Bundle
 from radray.ensemble.pose import SUSPECT, is_inverted
 from radray.errors import ObjectError
+from radray.images.reading import load_cleaning, save_cleaning
 from radray.pretrain.config import MethodName, PretrainConfig
 from radray.pretrain.recipes import RECIPES
 from radray.pretrain.stage import run_all
@@ -82,8 +85,13 @@ BARE = ViewConfig(
 
 
 def build(variant: str, rows: Rows, place: Path, given: argparse.Namespace) -> Bundle:
-    """Index, clean, train and probe; what is there already is taken as it is."""
+    """Index and clean, then train; what is there already is taken as it is."""
     images, truth = prepare(rows, place, CLEANING[variant])
+    return train(variant, images, truth, place, given)
+
+
+def train(variant: str, images: str, truth: str, place: Path, given: argparse.Namespace) -> Bundle:
+    """Train and probe."""
     recipe = given.recipe
     if variant == "no_views":
         recipe = "bare"
@@ -203,6 +211,14 @@ def leave_out(part: int, rows: Rows) -> tuple[Rows, Rows]:
     return [row for row in rows if row["uri"] not in names], out
 
 
+def keep_images(images: str, uris: list[str], output: str) -> None:
+    """Write an images table with some of another's rows."""
+    for file in storage.list_files(images, ".parquet"):
+        some = storage.read_table(file, filter=pc.field("uri").isin(uris))
+        storage.write_table(storage.join(output, file.rsplit("/", 1)[-1]), some)
+    save_cleaning(output, load_cleaning(images))
+
+
 def draw(rows: Rows, place: str) -> None:
     """Four images under every shift, and what cleaning makes of them, on one PNG."""
     cells = []
@@ -253,7 +269,12 @@ def left_out(given: argparse.Namespace, rows: Rows) -> Iterator[tuple[str, dict[
     """Metrics of sources never seen."""
     for part in given.parts:
         learned, unseen = leave_out(part, rows)
-        bundle = build("defaults", learned, given.output.resolve() / f"without_{part}", given)
+        place = given.output.resolve()
+        images, truth = prepare(rows, place / "defaults", CLEANING["defaults"])
+        fewer = str(place / f"without_{part}" / "images")
+        if not storage.exists(fewer):
+            keep_images(images, [row["uri"] for row in learned], fewer)
+        bundle = train("defaults", fewer, truth, place / f"without_{part}", given)
         seen = [row for row in learned if row["split"] == "test" and row["region"] in TWICE]
         name = "without " + ", ".join(PARTS[part])
         base = measure(bundle, seen, AS_IS)
