@@ -11,7 +11,6 @@ python benchmarks/shift.py --real FOLDER --output FOLDER [--variants defaults no
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
 import time
@@ -37,12 +36,10 @@ from radray.ensemble.pose import SUSPECT, is_inverted
 from radray.errors import ObjectError
 from radray.images.reading import load_cleaning, save_cleaning
 from radray.pretrain.config import MethodName, PretrainConfig
-from radray.pretrain.recipes import RECIPES
 from radray.pretrain.stage import run_all
 from radray.probe import metrics
 from radray.probe.config import ProbeConfig
 from radray.probe.stage import run_probe
-from radray.views.config import ViewConfig
 
 AS_IS = "as_is"
 SIDE = 128
@@ -59,29 +56,11 @@ CLEANING = {
     "no_normalisation": CleaningConfig(side_px=SIDE, low_quantile=0.0, high_quantile=1.0, tone="none"),
     "no_views": CleaningConfig(side_px=SIDE),
 }
-"""What each variant does to images; no_views trains on crops and mirror images alone."""
+"""What each variant does to images; no_views trains on crops and mirror images alone. All tell turned images."""
 PARTS = (("fracatlas", "armiro"), ("LittleBeanBun", "radinformatics", "radoss-org", "asalmada"))
 """Two groups of sources: each is left out in turn, in the regions that both hold."""
 TWICE = ("shoulder", "hand", "pelvis", "chest")
 Rows = list[dict[str, str]]
-BARE = ViewConfig(
-    gauges=0,
-    brightness=0.0,
-    contrast=0.0,
-    rotation_deg=0.0,
-    translation=0.0,
-    scale=(1.0, 1.0),
-    shear_deg=0.0,
-    crop_area=(0.6, 1.0),
-    quarter_turn=0.0,
-    gamma=0.0,
-    detail=(0.0, 0.0),
-    equalisation=(0.0, 0.0),
-    window=0.0,
-    noise=0.0,
-    collimation=0.0,
-    inversion=0.0,
-)
 
 
 def build(variant: str, rows: Rows, place: Path, given: argparse.Namespace) -> Bundle:
@@ -92,10 +71,6 @@ def build(variant: str, rows: Rows, place: Path, given: argparse.Namespace) -> B
 
 def train(variant: str, images: str, truth: str, place: Path, given: argparse.Namespace) -> Bundle:
     """Train and probe."""
-    recipe = given.recipe
-    if variant == "no_views":
-        recipe = "bare"
-        RECIPES["bare"] = lambda: dataclasses.replace(RECIPES[given.recipe](), views=BARE)
     epochs: dict[MethodName, float] = dict(zip(("simclr", "supervised"), given.epochs, strict=True))
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     run_all(
@@ -104,7 +79,8 @@ def train(variant: str, images: str, truth: str, place: Path, given: argparse.Na
                 images=images,
                 output=str(place / "runs" / method),
                 method=method,
-                recipe=recipe,
+                recipe=given.recipe,
+                views="crops" if variant == "no_views" else "recipe",
                 epochs=count,
                 threads=threads,
             )
@@ -120,7 +96,6 @@ def train(variant: str, images: str, truth: str, place: Path, given: argparse.Na
             regions=REGIONS,
             truth=truth,
             budgets=("all",),
-            pose=variant == "defaults",
         )
     )
     return Bundle.load(probe + "/bundle", device="cpu")
@@ -246,6 +221,9 @@ def variants(given: argparse.Namespace, rows: Rows, test: Rows) -> Iterator[tupl
     for variant in given.variants:
         bundle = build(variant, rows, given.output.resolve() / variant, given)
         found[variant] = measure_variant(variant, bundle, test)
+        if variant == "defaults":
+            bundle.pose = None
+            found["no_pose"] = measure_variant("no_pose", bundle, test)
     base = found.get("defaults")
     if base is None:
         return

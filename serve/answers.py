@@ -34,8 +34,8 @@ class EnsembleAnswer(BaseModel):
     ood_score: float
     turned_deg: int
     """Degrees counter-clockwise by which the image was found to be turned: 0, 90, 180 or 270."""
-    inverted: float
-    """Probability that the grey values are inverted, against what the header says."""
+    inverted_probability: float
+    """How probable it is, from the image as it came, that its grey values are inverted against its header."""
     top: list[Guess]
     probabilities: dict[str, float]
     members: dict[str, MemberView]
@@ -55,11 +55,12 @@ class RegionAnswer(EnsembleAnswer):
                     "abstained": False,
                     "ood_score": 0.12,
                     "turned_deg": 0,
-                    "inverted": 0.001,
+                    "inverted_probability": 0.001,
                     "top": [{"region": "knee", "title": "knee", "code": "72696002", "probability": 0.97}],
                     "probabilities": {"knee": 0.97, "ankle": 0.03},
                     "members": {"simclr": {"region": "knee", "confidence": 0.94}},
                     "bundle": "3f5c0d…",
+                    "inverted": False,
                     "header_label": "knee",
                     "agrees": True,
                 }
@@ -67,6 +68,8 @@ class RegionAnswer(EnsembleAnswer):
         }
     )
 
+    inverted: bool
+    """Whether the grey values were found to be inverted; the answer is that to the image put right."""
     header_label: str | None
     """Region that the object's header names; null where it names none."""
     agrees: bool | None
@@ -112,7 +115,7 @@ def _answer(predictions: Predictions, row: int, bundle: Bundle) -> EnsembleAnswe
         abstained=bool(predictions.abstained[row]),
         ood_score=float(predictions.ood_score[row]),
         turned_deg=90 * int(predictions.turned[row]),
-        inverted=float(predictions.inverted[row]),
+        inverted_probability=float(predictions.inverted[row]),
         top=[
             Guess(
                 region=regions.names[index],

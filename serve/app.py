@@ -124,10 +124,10 @@ class Ingress:
         async with self.decoding:
             label, image = await asyncio.to_thread(self._prepare, body)
         answer: EnsembleAnswer = await self.ensemble.predict.remote(image)
-        if answer.inverted >= SUSPECT:
-            answer = await self._second_look(body, answer)
+        second = await self._second_look(body, answer) if answer.inverted_probability >= SUSPECT else None
+        answer = second or answer
         agrees = None if label is None else label == answer.region
-        return RegionAnswer(**answer.model_dump(), header_label=label, agrees=agrees)
+        return RegionAnswer(**answer.model_dump(), header_label=label, agrees=agrees, inverted=second is not None)
 
     @api.get("/v1/regions")
     async def list_regions(self) -> list[dict[str, Any]]:
@@ -154,16 +154,16 @@ class Ingress:
                 raise ObjectError(Reason.TOO_LARGE, f"the body has more than {most} bytes")
         return bytes(body)
 
-    async def _second_look(self, body: bytes, first: EnsembleAnswer) -> EnsembleAnswer:
-        """The better of the answer to an image and to the same image with inverted grey values."""
+    async def _second_look(self, body: bytes, first: EnsembleAnswer) -> EnsembleAnswer | None:
+        """The answer to the same image with inverted grey values, where that is the right one."""
         async with self.decoding:
             prepared = await asyncio.to_thread(prepare_image, body, self.cleaning, inverted=True)
         if prepared["status"] != Status.OK:
-            return first
+            return None
         second: EnsembleAnswer = await self.ensemble.predict.remote(prepared["image"])
-        if not is_inverted(first.inverted, second.inverted):
-            return first
-        return second.model_copy(update={"inverted": first.inverted})
+        if not is_inverted(first.inverted_probability, second.inverted_probability):
+            return None
+        return second.model_copy(update={"inverted_probability": first.inverted_probability})
 
     def _prepare(self, body: bytes) -> tuple[str | None, bytes]:
         """Header label and cleaned image of one object.

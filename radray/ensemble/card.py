@@ -69,7 +69,8 @@ def _thresholds(document: dict[str, Any]) -> str:
 
 def _chosen(facts: dict[str, Any]) -> str:
     if facts.get("risk") is not None:
-        return f"That was chosen on validation images so that at most {facts['risk']:.1%} of the answers are wrong."
+        risk = f"{facts['risk']:.1%}"
+        return f"That was chosen on validation images so that at most {risk} of the answers differ from the label."
     if facts.get("coverage") is not None:
         return f"That was chosen so that {facts['coverage']:.0%} of the validation images are answered."
     return "How that was chosen is not recorded."

@@ -24,7 +24,7 @@ class ExportConfig:
             ConfigError: The bundle is not there, or the output cannot be written or lies in the bundle.
         """
         storage.check_input(storage.join(self.bundle, "bundle.json"), "--bundle")
-        if storage.normalise_url(self.output).startswith(storage.normalise_url(self.bundle)):
+        if f"{storage.normalise_url(self.output)}/".startswith(f"{storage.normalise_url(self.bundle)}/"):
             raise ConfigError(
                 f"--output {self.output} lies inside --bundle, which holds no programs; choose another folder"
             )

@@ -5,21 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
-
-VIEWS = ("identity", "flip")
-"""Views of an image whose features can be averaged: as it is, mirrored left to right."""
-
-
-def check_views(views: tuple[str, ...]) -> None:
-    """Refuse view names that are not in `VIEWS`.
-
-    Raises:
-        ConfigError: None given, or an unknown one.
-    """
-    if not views or any(view not in VIEWS for view in views):
-        raise ConfigError(f"views are {list(views)}; set one or more of {', '.join(VIEWS)}")
 
 
 @torch.inference_mode()
@@ -29,7 +15,7 @@ def embed(backbone: Backbone, images: Tensor, views: tuple[str, ...] = ("identit
     Args:
         backbone: Network in evaluation mode, on the device of the images.
         images: UInt8[n, side, side].
-        views: Some of `VIEWS`.
+        views: Some of `radray.ensemble.views.VIEWS`.
 
     Returns:
         Float32[n, dimension].

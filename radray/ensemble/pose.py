@@ -79,4 +79,10 @@ def is_inverted(first: float, second: float) -> bool:
         first: Probability that the image is inverted, read from the image as it came.
         second: The same, read from the image cleaned as inverted.
     """
-    return first >= SUSPECT and second < first
+    prior = PRIOR[INVERTED] / (1 - PRIOR[INVERTED])
+    # If the image is inverted, its inverse is upright: both looks are evidence, each against the same prior.
+    return first >= SUSPECT and _odds(first) * prior > _odds(second)
+
+
+def _odds(probability: float) -> float:
+    return probability / max(1 - probability, 1e-9)

@@ -10,6 +10,7 @@ from radray import storage
 from radray.errors import ConfigError
 from radray.images.budgets import parse_budget
 from radray.pretrain.recipes import RECIPES, Recipe
+from radray.views.config import crop_views
 
 MethodName = Literal["simclr", "byol", "supcon", "supervised"]
 
@@ -67,6 +68,8 @@ class PretrainConfig:
     """supcon and supervised: also train with fewer labels, images a region (5) or a share (1%)."""
     budget_seeds: int = 3
     """Draws of the labelled images for every budget, each a network of its own (1 to 20)."""
+    views: Literal["recipe", "crops"] = "recipe"
+    """Random views: the recipe's, or crops and mirror images alone, to learn what the others are worth."""
     source: Literal["auto", "cache", "stream"] = "auto"
     """Where training images come from: cache keeps them on the disk of each machine (RADRAY_CACHE), stream reads the
     table in order all the time; auto takes the cache where it fits."""
@@ -156,4 +159,5 @@ class PretrainConfig:
             unlabelled=self.unlabelled,
             monitor_epochs=self.monitor_epochs,
             checkpoint_every_s=self.checkpoint_every_s,
+            views=crop_views() if self.views == "crops" else None,
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from radray.probe.config import ProbeConfig
 from radray.probe.heads import Embedded, FittedHead
 from radray.probe.members import FullFit, label_free
 from radray.probe.operating import coverage_threshold, risk_thresholds
-from radray.probe.posing import fit_pose
+from radray.probe.posing import embed_here, fit_pose
 from radray.regions import RegionSet
 
 _FAR = 0.99
@@ -64,7 +65,7 @@ def build_bundle(
         bundle.confidence_thresholds = (threshold,) * len(regions)
     else:
         labels = cohort.labels[validation].numpy()
-        bundle.confidence_thresholds = risk_thresholds(found, labels, config.risk, fit.noise)
+        bundle.confidence_thresholds = risk_thresholds(found, labels, config.risk, bundle.ood_threshold)
     return bundle
 
 
@@ -72,15 +73,14 @@ def predict_rows(
     bundle: Bundle, embedded: Sequence[Embedded], rows: Tensor, cohort: Cohort, config: ProbeConfig
 ) -> Predictions:
     """What the bundle says about some images (indices), whose features are there already."""
+    pictures: dict[int, npt.NDArray[np.uint8]] = {}
 
     def turned(some: Tensor, turn: int) -> list[Tensor]:
-        parts = []
-        for start in range(0, len(some), config.batch):
-            keys = cohort.row_ids[rows[some[start : start + config.batch]].numpy()].tolist()
-            pictures = load_pictures(config.images, keys)
-            pixels = torch.from_numpy(np.stack([pictures[key] for key in keys]))
-            parts.append(bundle.features(turn_back(pixels, turn)))
-        return [torch.cat(own) for own in zip(*parts, strict=True)]
+        keys = cohort.row_ids[rows[some].numpy()].tolist()
+        if not pictures:  # One scan of the table for all turns: they are asked about the same images.
+            pictures.update(load_pictures(config.images, keys))
+        pixels = turn_back(torch.from_numpy(np.stack([pictures[key] for key in keys])), turn)
+        return [embed_here(member.backbone, pixels, bundle.views, config.batch) for member in bundle.members]
 
     return bundle.combine(bundle.look([each.raw[rows] for each in embedded], turned))
 

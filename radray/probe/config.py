@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from radray import storage
+from radray.ensemble.views import check_views
 from radray.errors import ConfigError, check_ranges
 from radray.images.budgets import parse_budget
 from radray.regions import load_regions
@@ -84,6 +85,7 @@ class ProbeConfig:
             raise ConfigError("--runs is empty; give at least one run folder")
         if not self.l2 or min(self.l2) <= 0:
             raise ConfigError(f"--l2 is {list(self.l2)}; set one or more numbers above 0")
+        check_views(self.views)
         for budget in self.budgets:
             parse_budget(budget)
 

@@ -11,7 +11,6 @@ import torch
 
 from radray.ensemble.features import embed
 from radray.errors import ConfigError
-from radray.images.split import TRAIN
 from radray.pretrain.run import load_run
 
 
@@ -19,7 +18,7 @@ class EmbedRows:
     """One worker: keeps the networks, turns rows of the images table into rows of features.
 
     Args:
-        networks: Column → `run` (URL), `digest` it must have, and sorted `training_ids` (or None for all).
+        networks: Column → `run` (URL), `digest` it must have, and sorted `wanted_ids` (or None for all).
         views: Views averaged, see `radray.ensemble.features`.
         batch: Images computed together.
         device: `cpu` or `cuda`.
@@ -34,7 +33,7 @@ class EmbedRows:
         if device == "cpu":
             torch.set_num_threads(1)
         self._device, self._views, self._batch = torch.device(device), views, batch
-        self._training_ids = {name: wish["training_ids"] for name, wish in networks.items()}
+        self._wanted_ids = {name: wish["wanted_ids"] for name, wish in networks.items()}
         self._backbones = {}
         for name, wish in networks.items():
             run = load_run(wish["run"])
@@ -49,11 +48,10 @@ class EmbedRows:
         for place, body in enumerate(rows["image"].combine_chunks()):
             images[place] = np.frombuffer(body.as_buffer(), np.uint8).reshape(side, side)
         ids = rows["row_id"].to_numpy()
-        training = np.array([split == TRAIN for split in rows["split"].to_pylist()], bool)
         columns = {"row_id": rows["row_id"], "uri": rows["uri"]}
         for name, backbone in self._backbones.items():
-            known = self._training_ids[name]
-            wanted = np.ones(len(ids), bool) if known is None else ~training | np.isin(ids, known)
+            known = self._wanted_ids[name]
+            wanted = np.ones(len(ids), bool) if known is None else np.isin(ids, known)
             columns[name] = self._vectors(backbone, images, wanted)
         return pa.table(columns)
 

@@ -1,7 +1,7 @@
 """Embed once: features of every image by every network, in Parquet tables that no later run makes again.
 
 features/<key>/part-*.parquet   row_id, uri and one column of float16 vectors a network, null where not wanted
-features/<key>/networks.json    column → key of the network: its digest, the views, the cleaning, the rows wanted
+features/<key>/networks.json    column → key of the network: its digest, views, cleaning, version, the rows wanted
 
 One Ray Data pass reads each image once and embeds it by all networks that have no features yet, exactly once and
 resumable. A new network gets a folder of its own; new images join the folders that are there.
@@ -27,6 +27,7 @@ from radray.images.reading import CLEANING_FILE
 from radray.pretrain.run import Run
 from radray.probe.config import ProbeConfig
 from radray.probe.embed_rows import EmbedRows
+from radray.version import __version__
 
 HalfArray = npt.NDArray[np.float16]
 Ids = npt.NDArray[np.int64]
@@ -41,14 +42,14 @@ class Network:
     name: str
     """Its column: the method, and the budget and seed of a few-label network."""
     run: Run
-    training_ids: Ids | None = None
-    """Row ids of the training images wanted, beside all of validation and test; None for all."""
+    wanted_ids: Ids | None = None
+    """Sorted row ids of the images wanted; None for all."""
 
     def key(self, context: str) -> str:
         """What the features depend on, beside the images: `context` stands for views and cleaning."""
         digest = hashlib.blake2b(f"{_FORMAT}/{self.run.digest}/{context}".encode(), digest_size=16)
-        if self.training_ids is not None:
-            digest.update(np.sort(self.training_ids).tobytes())
+        if self.wanted_ids is not None:
+            digest.update(self.wanted_ids.tobytes())
         return digest.hexdigest()
 
 
@@ -82,11 +83,15 @@ def embed_networks(
             _embed({column: wanted[key] for column, key in columns.items()}, folder, config)
         found |= {key: (folder, column) for key, column in mine.items()}
     missing = {each.name: each for key, each in wanted.items() if key not in found}
-    if missing:
-        keys = {name: each.key(context) for name, each in missing.items()}
+    # Few-label networks change with every new image, for other draws of labels follow: they lie apart.
+    for few in (False, True):
+        group = {name: each for name, each in missing.items() if (each.wanted_ids is not None) == few}
+        if not group:
+            continue
+        keys = {name: each.key(context) for name, each in group.items()}
         folder = storage.join(place, _digest(sorted(keys.items())))
         storage.write_json(storage.join(folder, NETWORKS_FILE), keys)
-        _embed(missing, folder, config)
+        _embed(group, folder, config)
         found |= {key: (folder, name) for name, key in keys.items()}
     return {each.name: partial(_read, *found[key], row_ids) for key, each in wanted.items()}
 
@@ -96,7 +101,7 @@ def _embed(networks: Mapping[str, Network], folder: str, config: ProbeConfig) ->
         name: {
             "run": storage.normalise_url(each.run.url),
             "digest": each.run.digest,
-            "training_ids": None if each.training_ids is None else np.sort(each.training_ids),
+            "wanted_ids": each.wanted_ids,
         }
         for name, each in networks.items()
     }
@@ -113,7 +118,7 @@ def _embed(networks: Mapping[str, Network], folder: str, config: ProbeConfig) ->
                 "batch": config.batch,
                 "device": "cuda" if config.gpus_per_worker else "cpu",
             },
-            columns=["uri", "image", "side_px", "split"],
+            columns=["uri", "image", "side_px"],
             where=("status", Status.OK.value),
             rows_per_block=max(256, config.batch),
             gpus_per_worker=config.gpus_per_worker,
@@ -125,7 +130,7 @@ def _embed(networks: Mapping[str, Network], folder: str, config: ProbeConfig) ->
 def _context(config: ProbeConfig) -> str:
     """What features depend on beside network and image: how images were cleaned, and the views averaged."""
     cleaning = storage.read_bytes(storage.join(config.images, CLEANING_FILE))
-    return _digest([cleaning.decode(), storage.normalise_url(config.images), list(config.views)])
+    return _digest([__version__, cleaning.decode(), storage.normalise_url(config.images), list(config.views)])
 
 
 def _digest(document: Any) -> str:

@@ -16,6 +16,7 @@ from radray.ensemble.pose import POSES, TURNS, Pose, turn_evidence
 from radray.errors import ObjectError
 from radray.images.reading import load_pictures
 from radray.images.split import TRAIN, VALIDATION
+from radray.pretrain.backbone import Backbone
 from radray.probe.calibration import fit_temperature
 from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
@@ -45,7 +46,14 @@ def fit_pose(cohort: Cohort, each: Embedded, cleaning: CleaningConfig, config: P
         images = np.stack([pictures[key] for key in sorted(pictures)])
         posed = [np.rot90(images, turn, (1, 2)) for turn in range(TURNS)]
         posed.append(np.stack([invert(image, cleaning) for image in images]))
-        features[split] = torch.cat([_embed(each, some, config) for some in posed])
+        features[split] = torch.cat(
+            [
+                each.standardise(
+                    embed_here(each.run.backbone, torch.from_numpy(some.copy()), config.views, config.batch)
+                )
+                for some in posed
+            ]
+        )
         poses[split] = torch.arange(POSES).repeat_interleave(len(images))
     known = poses[TRAIN]
     head = fit_heads(features[TRAIN], known, torch.ones(1, len(known)), torch.tensor([L2]), POSES)
@@ -77,9 +85,23 @@ def invert(image: Pixels, cleaning: CleaningConfig) -> Pixels:
         return 255 - image
 
 
-def _embed(each: Embedded, images: Pixels, config: ProbeConfig) -> Tensor:
+def embed_here(backbone: Backbone, images: Tensor, views: tuple[str, ...], batch: int) -> Tensor:
+    """Features of some images, computed in this process, on its GPU where there is one.
+
+    Args:
+        backbone: Comes back to the CPU.
+        images: UInt8[n, side, side].
+        views: See `radray.ensemble.views`.
+        batch: Images computed together.
+
+    Returns:
+        Float32[n, d], rounded as stored features are.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backbone.to(device)
     parts = [
-        embed(each.run.backbone, torch.from_numpy(images[start : start + config.batch].copy()), config.views)
-        for start in range(0, len(images), config.batch)
+        embed(backbone, images[start : start + batch].contiguous().to(device), views).half().float().cpu()
+        for start in range(0, len(images), batch)
     ]
-    return each.standardise(torch.cat(parts).half().float())
+    backbone.to("cpu")
+    return torch.cat(parts)

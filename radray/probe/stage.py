@@ -19,7 +19,7 @@ from radray import storage
 from radray.ensemble import Bundle, Predictions
 from radray.errors import ConfigError, Status
 from radray.images.reading import load_cleaning, table_digest
-from radray.images.split import TEST, TRAIN
+from radray.images.split import TEST
 from radray.pretrain.run import Run, find_run_folders, load_run
 from radray.probe import figures
 from radray.probe.assembly import build_bundle, describe, predict_rows
@@ -101,8 +101,7 @@ def embed(
     rows = {key: network_rows(cohort, key[1], key[2]) for key in budget_runs}
     networks = [Network(name=method, run=run) for method, run in runs.items()]
     for key, run in budget_runs.items():
-        training = cohort.row_ids[cohort.budget_rows(TRAIN, key[1], key[2]).numpy()]
-        networks.append(Network(name=few_name(key), run=run, training_ids=training))
+        networks.append(Network(name=few_name(key), run=run, wanted_ids=np.sort(cohort.row_ids[rows[key].numpy()])))
     features = embed_networks(networks, cohort.row_ids, config)
     outside_test = torch.from_numpy(cohort.split != TEST)
 
@@ -183,12 +182,12 @@ def _write_tables(
 
 def _measure_neighbours(cohort: Cohort, embedded: Sequence[Embedded], fit: FullFit) -> list[dict[str, Any]]:
     """Rows like accuracy.csv's, of the kNN probe with all labels."""
-    rows = []
+    rows, test = [], cohort.rows(TEST, labelled=False)
     for each in embedded:
         own = neighbour_probabilities(
-            each.features, each.features[fit.training], cohort.labels[fit.training], len(cohort.names)
+            each.features[test], each.features[fit.training], cohort.labels[fit.training], len(cohort.names)
         )
-        rows += figures.measure(cohort, each.method, "all", 0, own)
+        rows += figures.measure(cohort, each.method, "all", 0, _spread_out(own.numpy(), test, cohort))
     return rows
 
 

@@ -124,7 +124,8 @@ def _budgets(sources: Sources, table: pa.Table) -> Block:
         title="Accuracy over labels",
         text="How many labels each method needs; mean over draws of the labels, band: one standard deviation. "
         "The supervised baseline is dashed and sees the labelled images only. Methods that need no labels may learn "
-        "their head from these labels spread over the unlabelled training images too.",
+        "their head from these labels spread over the unlabelled training images too. The figures for all labels are "
+        "those of the bundle, which puts turned images right first.",
         png=draw_budget_curves(curves),
         rows=curves,
     )

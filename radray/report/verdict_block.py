@@ -16,7 +16,9 @@ from radray.report.page import Block
 LABEL_WRONG = "label wrong, answer right"
 BOTH_WRONG = "label and answer wrong"
 ANSWER_WRONG = "label right, answer wrong"
+ALIKE_WRONG = "label and answer alike, both wrong"
 OUTSIDE = "out of domain"
+OUTSIDE_RIGHT = "out of domain, answered as labelled"
 OPEN = "unsure or not looked at"
 
 
@@ -38,18 +40,23 @@ def judge_errors(test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict])
         if row["label"] is None:
             continue
         counts["images"] += 1
-        if row["label"] == row["region"]:
-            counts["right"] += 1
-            continue
+        counts["right"] += row["label"] == row["region"]
         rulings = by_image.get(row["uri"], set())
-        counts[_kind(rulings.copy().pop(), row) if len(rulings) == 1 else OPEN] += 1
+        if kind := _kind(rulings.copy().pop() if len(rulings) == 1 else None, row):
+            counts[kind] += 1
     return dict(counts)
 
 
-def _kind(ruling: tuple[str, str], row: Mapping[str, Any]) -> str:
+def _kind(ruling: tuple[str, str] | None, row: Mapping[str, Any]) -> str | None:
+    """What becomes of an image; None where it was right and stays so."""
+    agrees = row["label"] == row["region"]
+    if ruling is None:
+        return None if agrees else OPEN
     verdict, region = ruling
     if verdict == Ruling.OUT_OF_DOMAIN:
-        return OUTSIDE
+        return OUTSIDE_RIGHT if agrees else OUTSIDE
+    if agrees:
+        return None if region == row["region"] else ALIKE_WRONG
     if region == row["region"]:
         return LABEL_WRONG
     return ANSWER_WRONG if region == row["label"] else BOTH_WRONG
@@ -57,8 +64,9 @@ def _kind(ruling: tuple[str, str], row: Mapping[str, Any]) -> str:
 
 def theoretical_accuracy(counts: Mapping[str, int]) -> float:
     """Accuracy with wrong labels put right and images out of domain left out; NaN without images."""
-    images = counts["images"] - counts.get(OUTSIDE, 0)
-    return (counts["right"] + counts.get(LABEL_WRONG, 0)) / images if images else float("nan")
+    images = counts["images"] - counts.get(OUTSIDE, 0) - counts.get(OUTSIDE_RIGHT, 0)
+    right = counts["right"] + counts.get(LABEL_WRONG, 0) - counts.get(ALIKE_WRONG, 0) - counts.get(OUTSIDE_RIGHT, 0)
+    return right / images if images else float("nan")
 
 
 def verdict_block(test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict]) -> Block:
@@ -76,5 +84,5 @@ def verdict_block(test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict]
         f"wrong labels put right and images out of domain left out it is {100 * after:.1f} %; errors "
         "that nobody has looked at count as errors.",
         rows=rows,
-        shown=[{"errors on the test split": kind, "images": f"{count:,}"} for kind, count in errors.items()],
+        shown=[{"verdicts on the test split": kind, "images": f"{count:,}"} for kind, count in errors.items()],
     )

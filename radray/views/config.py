@@ -59,6 +59,29 @@ def pretraining_views() -> ViewConfig:
     return ViewConfig()
 
 
+def crop_views() -> ViewConfig:
+    """Crops and mirror images alone, to learn what the other steps are worth."""
+    return ViewConfig(
+        gauges=0,
+        brightness=0.0,
+        contrast=0.0,
+        rotation_deg=0.0,
+        translation=0.0,
+        scale=(1.0, 1.0),
+        shear_deg=0.0,
+        crop_area=(0.6, 1.0),
+        quarter_turn=0.0,
+        gamma=0.0,
+        detail=(0.0, 0.0),
+        equalisation=(0.0, 0.0),
+        window=0.0,
+        noise=0.0,
+        collimation=0.0,
+        cutout=0.0,
+        inversion=0.0,
+    )
+
+
 def probing_views() -> ViewConfig:
     """Light views, for training with labels on top of finished features (same paper)."""
     return ViewConfig(

@@ -42,6 +42,8 @@ def test_an_inverted_image_must_look_better_the_other_way_round() -> None:
     assert is_inverted(0.9, 0.01)
     assert not is_inverted(0.9, 0.95)
     assert not is_inverted(0.01, 0.0)
+    assert not is_inverted(0.06, 0.055)  # hardly better the other way round, and inversion is rare
+    assert is_inverted(0.06, 0.001)
 
 
 def test_a_bundle_answers_turned_images_as_upright_ones(bundle: Bundle, images: np.ndarray) -> None:  # noqa: F811
@@ -97,3 +99,4 @@ def test_an_exported_program_says_what_the_bundle_says(bundle: Bundle, tmp_path:
     np.testing.assert_allclose(inverted.detach(), expected.inverted, atol=1e-3)
     with pytest.raises(ConfigError, match="inside --bundle"):
         ExportConfig(bundle=str(tmp_path / "bundle"), output=str(tmp_path / "bundle" / "x")).check()
+    ExportConfig(bundle=str(tmp_path / "bundle"), output=str(tmp_path / "bundle_export")).check()

@@ -95,7 +95,13 @@ def test_new_images_without_one_of_the_networks_and_other_cleaning_start_anew(co
 def test_a_few_label_network_sees_its_training_images_alone(config: ProbeConfig) -> None:
     facts = load_images(config.images, ("row_id", "split")).facts
     ids, training = facts["row_id"].to_numpy(), np.array(facts["split"].to_pylist()) == "train"
-    few = Network(name="few", run=network(config, "simclr").run, training_ids=ids[training][:3])
-    found = embed_networks([few], ids, config)["few"]()
-    seen = np.abs(found).sum(axis=1) > 0
-    np.testing.assert_array_equal(seen, ~training | np.isin(ids, ids[training][:3]))
+    wanted = np.sort(np.concatenate([ids[~training], ids[training][:3]]))
+    few = Network(name="few", run=network(config, "simclr").run, wanted_ids=wanted)
+    found = embed_networks([few, network(config, "byol")], ids, config)
+    seen = np.abs(found["few"]()).sum(axis=1) > 0
+    np.testing.assert_array_equal(seen, np.isin(ids, wanted))
+    assert np.abs(found["byol"]()).sum(axis=1).all()
+    written = folders(config)
+    other = Network(name="few", run=few.run, wanted_ids=wanted[1:])
+    embed_networks([other, network(config, "byol")], ids, config)
+    assert len(folders(config)) == 3 and written.items() <= folders(config).items()

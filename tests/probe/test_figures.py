@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -182,7 +184,15 @@ def test_each_region_answers_from_where_its_errors_are_few_enough() -> None:
     assert thresholds[0] < thresholds[2] < thresholds[1]
 
 
+def test_a_region_with_too_few_images_to_tell_takes_the_common_threshold() -> None:
+    # All answers are right: 50 images of a region say nothing about a risk of 1 %, 1,000 of all regions do.
+    region = np.repeat([0, 1], [950, 50])
+    assert risk_thresholds(predictions(np.full(1000, 0.9), region, 2), region, 0.01) == (0.0, 0.0)
+
+
 def test_no_threshold_is_good_enough_where_all_are_wrong() -> None:
     found = predictions(np.full(100, 0.9), np.zeros(100, np.int64), 2)
     assert min(risk_thresholds(found, np.ones(100, np.int64), 0.05)) > 1
     assert coverage_threshold(found, 0.99, 0.95) == pytest.approx(0.9)
+    far = dataclasses.replace(found, ood_score=np.ones(100, np.float32))
+    assert risk_thresholds(far, np.zeros(100, np.int64), 0.05, 0.9) == (1.01, 1.01)  # nothing is answered at all

@@ -49,6 +49,14 @@ def test_each_error_is_what_the_radiologist_found() -> None:
     assert theoretical_accuracy(counts) == pytest.approx(2 / 6)
 
 
+def test_verdicts_on_images_that_counted_as_right_count_too() -> None:
+    test = [{"uri": f"{number}", "label": "knee", "region": "knee"} for number in range(10)]
+    verdicts = [verdict("0", "correct", "hand"), verdict("1", "out_of_domain"), verdict("2", "confirm", "knee")]
+    counts = judge_errors(test, verdicts)
+    assert counts["right"] == 10
+    assert theoretical_accuracy(counts) == pytest.approx(8 / 9)
+
+
 def test_without_verdicts_nothing_changes() -> None:
     assert theoretical_accuracy(judge_errors(TEST, [])) == pytest.approx(1 / 7)
     block = verdict_block(TEST, VERDICTS)
