@@ -26,7 +26,8 @@ from radray.pretrain.backbone import Backbone
 from radray.regions import RegionSet
 
 FloatArray = npt.NDArray[np.float32]
-_Reading = tuple[Tensor, Tensor, Tensor | None]
+Reading = tuple[Tensor, Tensor, Tensor | None]
+"""What `Bundle.read` gives: probabilities, outlier percentiles, log-likelihoods of the poses where there is a head."""
 
 
 @dataclass(kw_only=True)
@@ -116,6 +117,23 @@ class Looks:
     """Int64[n], quarter turns."""
     inverted: Tensor
     """Float32[n], probability."""
+
+
+def weigh(looks: Sequence[Reading], pose: Pose) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean of four looks at n images, weighted by how probable each turn is.
+
+    Args:
+        looks: What `Bundle.read` says after `turn_back(…, 0)` to `turn_back(…, 3)`.
+        pose: The head that read the poses.
+
+    Returns:
+        Float32[members, n, classes] probabilities, Float32[members, n] percentiles, Int64[n] most probable turns.
+    """
+    evidence = turn_evidence(torch.stack([each[2] for each in looks if each[2] is not None]))
+    weights = posterior(evidence / pose.turn_temperature)
+    own = torch.einsum("nt,tmnc->mnc", weights, torch.stack([each[0] for each in looks]))
+    far = torch.einsum("nt,tmn->mn", weights, torch.stack([each[1] for each in looks]))
+    return own, far, weights.argmax(dim=1)
 
 
 @dataclass(kw_only=True)
@@ -258,16 +276,12 @@ class Bundle:
             inverted = posterior(poses)[:, INVERTED]
             doubtful = (posterior(poses[:, :TURNS])[:, 0] < SURE).nonzero()[:, 0]
             if len(doubtful):
-                looks: list[_Reading] = [(own[:, doubtful], far[:, doubtful], poses[doubtful])]
+                looks: list[Reading] = [(own[:, doubtful], far[:, doubtful], poses[doubtful])]
                 looks += [self.read(turned(doubtful, turn)) for turn in range(1, TURNS)]
-                evidence = turn_evidence(torch.stack([each[2] for each in looks if each[2] is not None]))
-                weights = posterior(evidence / self.pose.turn_temperature)
-                own[:, doubtful] = torch.einsum("nt,tmnc->mnc", weights, torch.stack([each[0] for each in looks]))
-                far[:, doubtful] = torch.einsum("nt,tmn->mn", weights, torch.stack([each[1] for each in looks]))
-                turns[doubtful] = weights.argmax(dim=1)
+                own[:, doubtful], far[:, doubtful], turns[doubtful] = weigh(looks, self.pose)
         return Looks(probabilities=own.cpu(), percentiles=far.cpu(), turned=turns.cpu(), inverted=inverted.cpu())
 
-    def read(self, features: Sequence[Tensor]) -> _Reading:
+    def read(self, features: Sequence[Tensor]) -> Reading:
         """Probabilities [members, n, classes], outlier percentiles [members, n], log-likelihoods of poses [n, 5]."""
         probabilities, percentiles, poses = [], [], None
         for member, own in zip(self.members, features, strict=True):

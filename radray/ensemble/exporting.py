@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from radray import storage
-from radray.ensemble.bundle import Bundle
+from radray.ensemble.bundle import Bundle, Reading, weigh
 from radray.ensemble.config import ExportConfig
+from radray.ensemble.features import encode
 from radray.ensemble.outlier import percentile
 from radray.ensemble.pooling import pool
-from radray.ensemble.pose import INVERTED, SURE, TURNS, posterior, turn_back, turn_evidence
+from radray.ensemble.pose import INVERTED, SURE, TURNS, posterior, turn_back
 from radray.version import __version__
 
 PROGRAM_FILE, FACTS_FILE = "bundle.pt2", "export.json"
@@ -54,25 +55,18 @@ class Program(nn.Module):
         inverted = torch.zeros(images.shape[0])
         if bundle.pose is not None and poses is not None:
             looks = [(own, far, poses), *(self._read(turn_back(images, turn)) for turn in range(1, TURNS))]
-            evidence = turn_evidence(torch.stack([each[2] for each in looks if each[2] is not None]))
-            weights = posterior(evidence / bundle.pose.turn_temperature)
+            mixed, mixed_far, turns = weigh(looks, bundle.pose)
             upright = posterior(poses[:, :TURNS])[:, 0] >= SURE
-            mixed = torch.einsum("nt,tmnc->mnc", weights, torch.stack([each[0] for each in looks]))
             own = torch.where(upright[None, :, None], own, mixed)
-            far = torch.where(
-                upright, far, torch.einsum("nt,tmn->mn", weights, torch.stack([each[1] for each in looks]))
-            )
-            turned = torch.where(upright, turned, weights.argmax(dim=1))
+            far = torch.where(upright, far, mixed_far)
+            turned = torch.where(upright, turned, turns)
             inverted = posterior(poses)[:, INVERTED]
         score = percentile(far.mean(dim=0), bundle.ood_reference)
         return pool(own, self._shares, bundle.temperature), score, turned, inverted
 
-    def _read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        bundle, features = self._bundle, []
-        for member in bundle.members:
-            seen = [images.flip(-1) if view == "flip" else images for view in bundle.views]
-            features.append(torch.stack([member.backbone.encode(view) for view in seen]).mean(dim=0))
-        return bundle.read(features)
+    def _read(self, images: Tensor) -> Reading:
+        bundle = self._bundle
+        return bundle.read([encode(member.backbone, images, bundle.views) for member in bundle.members])
 
 
 def run_export(config: ExportConfig) -> dict[str, Any]:

@@ -13,17 +13,22 @@ def embed(backbone: Backbone, images: Tensor, views: tuple[str, ...] = ("identit
     """Backbone features, averaged over views.
 
     Args:
-        backbone: Network in evaluation mode, on the device of the images.
+        backbone: Put into evaluation mode, on the device of the images.
         images: UInt8[n, side, side].
         views: Some of `radray.ensemble.views.VIEWS`.
 
     Returns:
         Float32[n, dimension].
     """
+    return encode(backbone.eval(), images, views)
+
+
+def encode(backbone: Backbone, images: Tensor, views: tuple[str, ...]) -> Tensor:
+    """What `embed` computes, in whatever mode the network is, and with gradients."""
     total: Tensor | None = None
     for view in views:
         seen = images.flip(-1) if view == "flip" else images
-        features = backbone.embed(seen)
+        features = backbone.encode(seen)
         total = features if total is None else total + features
     if total is None:
         raise ValueError("no views were given")

@@ -9,30 +9,10 @@ import pytest
 import torch
 
 from radray.views.augment import _blur, _coarse, draw_views, render_views
-from radray.views.config import ViewConfig, pretraining_views, probing_views
+from radray.views.config import ViewConfig, crop_views, pretraining_views, probing_views
 from radray.views.gauge import paste_gauges, synthetic_gauges
 
-STILL = ViewConfig(
-    gauges=0,
-    brightness=0.0,
-    contrast=0.0,
-    rotation_deg=0.0,
-    translation=0.0,
-    scale=(1.0, 1.0),
-    shear_deg=0.0,
-    crop_area=(1.0, 1.0),
-    crop_aspect=(1.0, 1.0),
-    flip=0.0,
-    quarter_turn=0.0,
-    gamma=0.0,
-    detail=(0.0, 0.0),
-    equalisation=(0.0, 0.0),
-    window=0.0,
-    noise=0.0,
-    collimation=0.0,
-    cutout=0.0,
-    inversion=0.0,
-)
+STILL = dataclasses.replace(crop_views(), crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), flip=0.0)
 """A view that changes nothing."""
 
 
