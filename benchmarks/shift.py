@@ -91,7 +91,7 @@ def train(variant: str, images: str, truth: str, place: Path, given: argparse.Na
     run_probe(
         ProbeConfig(
             images=images,
-            runs=(str(place / "runs"),),
+            runs=(str(place / "runs"), *given.also),
             output=probe,
             regions=REGIONS,
             truth=truth,
@@ -275,8 +275,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--recipe", default="cpu_demo")
-    parser.add_argument("--epochs", type=float, nargs=2, default=(20, 15), help="SimCLR, supervised")
+    parser.add_argument("--recipe", default="cpu_small")
+    parser.add_argument("--epochs", type=float, nargs=2, default=(4, 8), help="SimCLR, supervised")
+    parser.add_argument("--also", nargs="*", default=("imagenet",), help="members that are not trained here")
     parser.add_argument("--variants", nargs="*", default=list(CLEANING), choices=list(CLEANING))
     parser.add_argument("--parts", type=int, nargs="*", default=(0, 1), choices=(0, 1))
     parser.add_argument("--every", type=int, default=1, help="measure the shifts on every so many test images")

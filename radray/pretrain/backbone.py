@@ -1,4 +1,4 @@
-"""The image encoders: torchvision's networks with one input channel, and a small one.
+"""The image encoders: torchvision's networks with one input channel, and two small ones.
 
 Every image is standardised by its own mean and standard deviation before the first convolution, in training and in
 use alike: window, exposure and detector gain differ from hospital to hospital and must not carry the label.
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from radray.errors import ConfigError
+from radray.pretrain import efficientnet_lite
 
 
 class SmallResNet(nn.Module):
@@ -109,6 +110,7 @@ _BUILDERS: dict[str, Callable[[int], tuple[nn.Module, int]]] = {
     "resnet50": lambda side_px: _resnet("resnet50"),
     "convnext_tiny": lambda side_px: _convnext(),
     "vit_s": _vision_transformer,
+    "efficientnet_lite0": lambda side_px: (efficientnet_lite.EfficientNetLite0(), efficientnet_lite.DIMENSION),
 }
 
 BACKBONES = tuple(_BUILDERS)
@@ -144,6 +146,16 @@ class Backbone(nn.Module):
             Float[batch, dimension].
         """
         return self.network(standardise(images))  # type: ignore[no-any-return]
+
+    def freeze(self) -> None:
+        """Take the first half of the network out of training.
+
+        Raises:
+            ConfigError: The network has no such half.
+        """
+        if not isinstance(self.network, efficientnet_lite.EfficientNetLite0):
+            raise ConfigError(f"--frozen is for efficientnet_lite0; {self.name} trains whole")
+        self.network.freeze()
 
     @torch.inference_mode()
     def embed(self, images: Tensor) -> Tensor:

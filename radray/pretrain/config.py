@@ -13,6 +13,8 @@ from radray.pretrain.recipes import RECIPES, Recipe
 from radray.views.config import crop_views
 
 MethodName = Literal["simclr", "byol", "supcon", "supervised"]
+IMAGENET, RANDOM = "imagenet", "random"
+"""What `--weights` takes beside a place."""
 
 
 _ONLY_FOR: dict[str, tuple[MethodName, ...]] = {
@@ -36,10 +38,13 @@ class PretrainConfig:
     recipe: str = "cpu_small"
     """Named settings: cpu_demo, cpu_small, gpu_paper, gpu_multi. The options below override a recipe's."""
     backbone: str | None = None
-    """Network: resnet10, resnet18, resnet34, resnet50, convnext_tiny, vit_s."""
+    """Network: resnet10, resnet18, resnet34, resnet50, convnext_tiny, vit_s, efficientnet_lite0."""
     weights: str | None = None
-    """What to start from: a run folder (networks of few labels start from its own that saw the same, or none), or
-    a file of weights: a backbone.safetensors, or a torch state dict of torchvision's names."""
+    """What to start from: a run folder (networks of few labels start from its own that saw the same, or none); a file
+    of weights, a backbone.safetensors or a torch state dict of torchvision's names; imagenet, which is installed, for
+    efficientnet_lite0; random."""
+    frozen: bool | None = None
+    """efficientnet_lite0: whether the layers that see edges and textures stay as --weights has them."""
     side_px: int | None = None
     """Side of the views, pixels; at most the side of the stored images."""
     epochs: float | None = None
@@ -124,10 +129,21 @@ class PretrainConfig:
         for name, methods in _ONLY_FOR.items():
             if getattr(self, name) is not None and self.method not in methods:
                 raise ConfigError(f"--{name.replace('_', '-')} is for {' and '.join(methods)}; leave it away")
+        if self.start == IMAGENET and self.settings().backbone != "efficientnet_lite0":
+            raise ConfigError("--weights imagenet are those of --backbone efficientnet_lite0; set both")
+        if self.frozen and (self.settings().backbone != "efficientnet_lite0" or not self.start):
+            raise ConfigError("--frozen is for efficientnet_lite0 with weights to start from; set --no-frozen")
         if self.learning_rate is not None and not 0 < self.learning_rate < 10:
             raise ConfigError(f"--learning-rate is {self.learning_rate}; set a number between 0 and 10")
         if self.side_px is not None and not 32 <= self.side_px <= 1024:
             raise ConfigError(f"--side-px is {self.side_px}; set 32 to 1024")
+
+    @property
+    def start(self) -> str | None:
+        """What the network starts from, `--weights` or the recipe's; None for random weights."""
+        recipe = RECIPES[self.recipe]()
+        own = recipe.weights if self.backbone in (None, recipe.backbone) else None
+        return None if self.weights == RANDOM else self.weights or own
 
     def check(self) -> None:
         """Look at the URLs before any work.
@@ -138,15 +154,18 @@ class PretrainConfig:
         storage.check_input(self.images, "--images")
         if not storage.list_files(self.images, ".parquet"):
             raise ConfigError(f"--images {self.images}: no Parquet files are there; run jobs/clean.py first")
-        if self.weights:
-            storage.check_input(self.weights, "--weights")
+        if self.start and self.start != IMAGENET:
+            storage.check_input(self.start, "--weights")
         storage.check_output(self.output, "--output")
 
     def settings(self) -> Recipe:
         """The recipe with this configuration's overrides."""
-        return RECIPES[self.recipe]().override(
+        recipe = RECIPES[self.recipe]()
+        starts_so = bool(self.start) and self.backbone in (None, recipe.backbone)
+        return recipe.override(
             backbone=self.backbone,
             side_px=self.side_px,
+            frozen=recipe.frozen and starts_so if self.frozen is None else self.frozen,
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,

@@ -23,11 +23,15 @@ from torch import Tensor
 from radray import storage
 from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
+from radray.pretrain.config import IMAGENET
+from radray.pretrain.efficientnet_lite import imagenet_weights
 from radray.version import __version__
 
 DOCUMENT_FILE = "run.json"
 FORMAT = 1
 """Version of the run folder's layout."""
+_IMAGENET_SIDE_PX = 128
+"""Side at which ImageNet's network looks at radiographs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,7 @@ class Run:
 
     url: str
     method: str
-    """simclr, byol, supcon or supervised."""
+    """simclr, byol, supcon, supervised, or imagenet, which was not trained on radiographs."""
     side_px: int
     """Side of the images it was trained on."""
     backbone: Backbone
@@ -94,11 +98,13 @@ def read_document(url: str) -> dict[str, Any]:
 
 
 def load_run(url: str) -> Run:
-    """Read a run folder.
+    """Read a run folder; or `imagenet`, the network that those of `--weights imagenet` start from.
 
     Raises:
         ConfigError: No finished run is there, its format is another, or its weights are damaged.
     """
+    if url == IMAGENET:
+        return _imagenet()
     if not is_run(url):
         raise ConfigError(f"{url}: no finished run is there (run.json is missing); run jobs/pretrain.py to its end")
     document = read_document(url)
@@ -133,11 +139,29 @@ def load_run(url: str) -> Run:
     )
 
 
+def _imagenet() -> Run:
+    backbone = Backbone("efficientnet_lite0", _IMAGENET_SIDE_PX)
+    backbone.network.load_state_dict(imagenet_weights())
+    backbone.eval().to(memory_format=torch.channels_last)
+    return Run(
+        url=IMAGENET,
+        method=IMAGENET,
+        side_px=backbone.side_px,
+        backbone=backbone,
+        head=None,
+        regions=(),
+        budget="none",
+        seed=0,
+        digest=hashlib.blake2b(IMAGENET.encode(), digest_size=16).hexdigest(),
+        document={},
+    )
+
+
 def find_run_folders(urls: Iterable[str]) -> list[str]:
     """URLs of run folders among `urls` and directly below them, in order; an URL that holds none comes as it is."""
     places: list[str] = []
     for url in urls:
-        inside = [place for place in storage.list_files(url) if is_run(place)]
+        inside = [] if url == IMAGENET else [place for place in storage.list_files(url) if is_run(place)]
         places += [url] if is_run(url) or not inside else inside
     return places
 

@@ -136,8 +136,8 @@ def _check_trainable(run: Identified) -> None:
     parts = run.unfinished()
     build_from(config, recipe, len(data.regions), parts[0])
     for part in parts:
-        if config.weights:
-            weights_for(config.weights, part.budget, part.seed)
+        if config.start:
+            weights_for(config.start, part.budget, part.seed)
         few, settings = restrict(data, recipe, part, config.method)
         share_of_batch(settings, len(few), config.workers or 1)
 
@@ -165,14 +165,14 @@ def run_identity(config: PretrainConfig, digest: str) -> dict[str, Any]:
     """What two runs must share to be the same run."""
     recipe = json.loads(json.dumps(dataclasses.asdict(config.settings())))
     method: str = config.method
-    if config.weights and is_run(config.weights):
-        method = f"{read_document(config.weights)['method']}_{'tuned' if method == 'supervised' else method}"
+    if config.start and is_run(config.start):
+        method = f"{read_document(config.start)['method']}_{'tuned' if method == 'supervised' else method}"
     return {
         "method": method,
         "trained_by": config.method,
         "recipe": {name: value for name, value in recipe.items() if name not in WATCHING},
         "data_digest": digest,
-        "weights_digest": digest_of(config.weights) if config.weights else None,
+        "weights_digest": digest_of(config.start) if config.start else None,
         "run_seed": config.seed,
     }
 
@@ -372,8 +372,10 @@ def build_from(config: PretrainConfig, recipe: Recipe, regions: int, part: Part)
         ConfigError: Unknown backbone, or weights that do not fit it.
     """
     method = build_method(config.method, recipe, regions, part.seed)
-    if config.weights:
-        load_weights(method.backbone, weights_for(config.weights, part.budget, part.seed))
+    if config.start:
+        load_weights(method.backbone, weights_for(config.start, part.budget, part.seed))
+        if recipe.frozen:
+            method.backbone.freeze()
         method.start_from_backbone()
     return method
 

@@ -1,4 +1,4 @@
-"""Weights to start from: a run of radray's, or a file of torchvision's names."""
+"""Weights to start from: a run of radray's, a file of torchvision's names, or ImageNet's, which are installed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch import Tensor
 from radray import storage
 from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
+from radray.pretrain.config import IMAGENET
+from radray.pretrain.efficientnet_lite import imagenet_weights
 from radray.pretrain.run import is_run, read_document
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
@@ -21,7 +23,9 @@ _CLASSIFIERS = ("fc.", "heads.", "classifier.2.", "classifier.weight", "classifi
 
 
 def digest_of(url: str) -> str:
-    """BLAKE2b of the weights at a run folder or in a file."""
+    """BLAKE2b of the weights at a run folder or in a file; `imagenet` is its own."""
+    if url == IMAGENET:
+        return IMAGENET
     if is_run(url):
         return str(read_document(url)["digest"])
     return hashlib.blake2b(storage.read_bytes(url), digest_size=16).hexdigest()
@@ -31,14 +35,14 @@ def weights_for(url: str, budget: str, seed: int) -> str:
     """The file that a network of some labels starts from.
 
     Args:
-        url: A run folder, or a file, which serves all.
+        url: A run folder, or a file or `imagenet`, which serve all.
         budget: Labels that the network to come will see (`Part.budget`).
         seed: Draw of those labels.
 
     Raises:
         ConfigError: The run saw more labels than that, and has no network that saw the same ones.
     """
-    if not is_run(url):
+    if url == IMAGENET or not is_run(url):
         return url
     if budget not in ("none", "all"):
         same = storage.join(url, "budgets", f"{budget}-seed{seed}")
@@ -58,11 +62,15 @@ def load_weights(backbone: Backbone, url: str) -> None:
     Args:
         backbone: Any; its classifier is gone, so a file's classifier is left out.
         url: A `.safetensors` file (a run's backbone.safetensors, for example), or a torch file of a state dict with
-            torchvision's names. Weights for colour images are summed over the channels, as for grey in all three.
+            torchvision's names, or `imagenet`. Weights for colour images are summed over the channels, as for grey in
+            all three.
 
     Raises:
         ConfigError: The file is unreadable, holds code rather than weights, or is of another network.
     """
+    if url == IMAGENET:
+        backbone.network.load_state_dict(imagenet_weights())
+        return
     found = _read(url)
     for prefix in _PREFIXES:
         if found and all(name.startswith(prefix) for name in found):

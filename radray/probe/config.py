@@ -8,6 +8,7 @@ from radray import storage
 from radray.ensemble.views import check_views
 from radray.errors import ConfigError, check_ranges
 from radray.images.budgets import parse_budget
+from radray.pretrain.config import IMAGENET
 from radray.regions import load_regions
 
 SUBGROUP_IMAGES = 20
@@ -21,7 +22,8 @@ class ProbeConfig:
     images: str
     """URL of the images table, as written by jobs/clean.py."""
     runs: tuple[str, ...]
-    """URLs of run folders (jobs/pretrain.py), or of folders that hold run folders."""
+    """URLs of run folders (jobs/pretrain.py), or of folders that hold run folders; `imagenet` for a network that saw
+    no radiograph, to compare with and to join the ensemble."""
     output: str
     """URL of the folder that gets features, tables and the bundle."""
     regions: str = "skeletal14"
@@ -100,7 +102,8 @@ class ProbeConfig:
         if not storage.list_files(self.images, ".parquet"):
             raise ConfigError(f"--images {self.images}: no images table is there; run jobs/clean.py first")
         for url in self.runs:
-            storage.check_input(url, "--runs")
+            if url != IMAGENET:
+                storage.check_input(url, "--runs")
         if self.truth:
             storage.check_input(self.truth, "--truth")
         storage.check_output(self.output, "--output")

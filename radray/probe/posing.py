@@ -23,7 +23,7 @@ from radray.probe.config import ProbeConfig
 from radray.probe.heads import Embedded
 from radray.probe.logistic import fit_heads
 
-IMAGES = {TRAIN: 2000, VALIDATION: 300}
+IMAGES = {TRAIN: 1200, VALIDATION: 300}
 """Most images of a split, drawn at random."""
 L2 = 1e-3
 Pixels = npt.NDArray[np.uint8]

@@ -20,6 +20,7 @@ from radray.ensemble import Bundle, Predictions
 from radray.errors import ConfigError, Status
 from radray.images.reading import load_cleaning, table_digest
 from radray.images.split import TEST
+from radray.pretrain.config import IMAGENET
 from radray.pretrain.run import Run, find_run_folders, load_run
 from radray.probe import figures
 from radray.probe.assembly import build_bundle, describe, predict_rows
@@ -84,7 +85,7 @@ def find_runs(config: ProbeConfig) -> dict[str, Run]:
                 f"--runs {place}: its method {run.method!r} is there already; give one run of each method "
                 "(none is called ensemble)"
             )
-        if run.side_px > side_px:
+        if run.side_px > side_px and run.method != IMAGENET:
             raise ConfigError(
                 f"--runs {place}: it was trained on images of {run.side_px} pixels, --images has {side_px}; "
                 "train on these images, or clean with that --side-px"

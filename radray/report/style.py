@@ -21,8 +21,9 @@ METHOD_COLOURS = {
     "byol": "#12908e",
     "supcon": "#8a4fbf",
     "supervised": "#d9822b",
+    "imagenet": "#7a6a58",
 }
-_MORE_COLOURS = ("#b5407a", "#5b7f2a", "#7a6a58", "#4a8fe0")
+_MORE_COLOURS = ("#b5407a", "#5b7f2a", "#4a8fe0", "#a68a2d")
 REGION_COLOURS = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"),
     *("#393b79", "#637939", "#8c6d31", "#843c39", "#7b4173", "#3182bd", "#e6550d", "#31a354", "#756bb1", "#636363"),
@@ -85,4 +86,4 @@ def method_colours(methods: Sequence[str]) -> dict[str, str]:
 
 def method_title(method: str) -> str:
     """A method's name as people write it."""
-    return {"simclr": "SimCLR", "byol": "BYOL", "supcon": "SupCon"}.get(method, method)
+    return {"simclr": "SimCLR", "byol": "BYOL", "supcon": "SupCon", "imagenet": "ImageNet"}.get(method, method)

@@ -14,7 +14,15 @@ from radray.errors import ConfigError
 from radray.pretrain.backbone import BACKBONES, Backbone
 from radray.pretrain.weights import load_weights
 
-DIMENSIONS = {"resnet10": 256, "resnet18": 512, "resnet34": 512, "resnet50": 2048, "convnext_tiny": 768, "vit_s": 384}
+DIMENSIONS = {
+    "resnet10": 256,
+    "resnet18": 512,
+    "efficientnet_lite0": 1280,
+    "resnet34": 512,
+    "resnet50": 2048,
+    "convnext_tiny": 768,
+    "vit_s": 384,
+}
 
 
 @pytest.mark.parametrize("name", BACKBONES)

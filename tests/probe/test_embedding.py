@@ -83,9 +83,11 @@ def test_new_images_without_one_of_the_networks_and_other_cleaning_start_anew(co
     embed_networks([network(config, "simclr"), network(config, "byol")], row_ids(config), config)
     storage.remove(config.images)
     write_images(config.images, patients=25)
-    byol = [network(config, "byol")]
-    found = embed_networks(byol, row_ids(config), config)["byol"]()
+    byol = [network(config, "byol"), Network(name="imagenet", run=load_run("imagenet"))]
+    both = embed_networks(byol, row_ids(config), config)
+    found, photographs = both["byol"](), both["imagenet"]()
     assert found.shape == (50, 256) and np.abs(found).sum(axis=1).all()
+    assert photographs.shape == (50, 1280) and np.abs(photographs).sum(axis=1).all()
     place = storage.join(config.images, "cleaning.json")
     storage.write_json(place, {**storage.read_json(place), "working_px": 65})
     embed_networks(byol, row_ids(config), config)

@@ -17,7 +17,7 @@ from radray.errors import ConfigError
 from radray.pretrain.run import load_run, save_run
 from radray.probe.config import ProbeConfig
 from radray.probe.logistic import fit_heads
-from radray.probe.stage import run_probe
+from radray.probe.stage import find_runs, run_probe
 from radray.regions import load_regions
 from tests.probe.drawn_images import REGIONS, SIDE, draw, write_images
 from tests.probe.runs import write_run
@@ -169,6 +169,9 @@ def test_runs_of_another_size_and_images_without_labels_are_refused(tmp_path: Pa
     config = ProbeConfig(images=str(tmp_path / "images"), runs=(str(tmp_path / "runs"),), output=str(tmp_path / "out"))
     with pytest.raises(ConfigError, match="64 pixels"):
         run_probe(config)
+    alone = dataclasses.replace(config, runs=("imagenet",))
+    alone.check()
+    assert [(run.method, run.side_px) for run in find_runs(alone).values()] == [("imagenet", 128)]
     (tmp_path / "classes.json").write_text('{"name": "two", "regions": ["pelvis", "chest"]}')
     write_run(str(tmp_path / "runs" / "simclr"), "simclr", seed=0)
     with pytest.raises(ConfigError, match="fewer than two regions"):
