@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,17 @@ class Cohort:
         """Int64[n], the images' keys."""
         ids: IntArray = self.facts["row_id"].to_numpy()
         return ids
+
+    @property
+    def outside(self) -> dict[str, int]:
+        """Labels that are no class, and how many images have each: they count as images without label."""
+        found = Counter(self.facts["label"].to_pylist())
+        return {name: found[name] for name in sorted(filter(None, found)) if name not in self.names}
+
+    def scarce(self, images: int) -> list[str]:
+        """Classes with exactly so many labelled training images."""
+        counts = torch.bincount(self.labels[self.rows(TRAIN)], minlength=len(self.names))
+        return [name for name, count in zip(self.names, counts.tolist(), strict=True) if count == images]
 
     def rows(self, split: str, *, labelled: bool = True) -> Tensor:
         """Int64 indices of a split's images."""

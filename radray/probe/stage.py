@@ -6,6 +6,7 @@ knn.csv, per_region.csv, confusion.csv, comparison.csv, subgroups.csv, bundle/.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -45,6 +46,7 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     cleaning = load_cleaning(config.images)
     runs = find_runs(config)
     cohort = read_cohort(config, regions)
+    _warn(cohort)
     embedded, few = embed(cohort, runs, config)
     fit = fit_full(cohort, embedded, config)
     bundle = build_bundle(cohort, embedded, fit, config, regions, cleaning)
@@ -68,6 +70,17 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     digest = bundle.save(storage.join(config.output, "bundle"))
     _write_tables(cohort, embedded, fit, full, predictions, accuracy, config)
     return _summarise(cohort, bundle, digest, fit, accuracy, predictions)
+
+
+def _warn(cohort: Cohort) -> None:
+    """Say what the labels will not do."""
+    for text, found in (
+        ("labels that are no class, taken as missing", [f"{name} {n:,}" for name, n in cohort.outside.items()]),
+        ("regions without a labelled training image, which no image will be given", cohort.scarce(0)),
+        ("regions with one labelled training image", cohort.scarce(1)),
+    ):
+        if found:
+            print(f"probe: {text}: {', '.join(found)}", file=sys.stderr)
 
 
 def find_runs(config: ProbeConfig) -> dict[str, Run]:
@@ -206,6 +219,9 @@ def _summarise(
         "by_status": {Status.OK.value: len(cohort)},
         "labelled": {split: len(cohort.rows(split)) for split in ("train", "validation", "test")},
         "labels_left_out": len(fit.left_out),
+        "labels_outside_classes": cohort.outside,
+        "regions_without_training_image": cohort.scarce(0),
+        "regions_with_one_training_image": cohort.scarce(1),
         "bundle": digest,
         "members": {member.method: round(member.share, 3) for member in bundle.members},
         "abstained_on_test": round(float(predictions.abstained.mean()), 4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -35,8 +36,10 @@ def draw(region: str, rng: np.random.Generator) -> np.ndarray:
     return np.clip(image + rng.normal(20, 8, image.shape), 0, 255).astype(np.uint8)
 
 
-def write_images(url: str, *, patients: int = 60, wrong: int = 0, files: int = 1) -> pa.Table:
-    """An images table with two images a patient and study; returns uri and true region."""
+def write_images(
+    url: str, *, patients: int = 60, wrong: int = 0, files: int = 1, labels: Mapping[int, str] | None = None
+) -> pa.Table:
+    """An images table with two images a patient and study, some with other labels; returns uri and true region."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
     for number in range(2 * patients):
@@ -48,7 +51,7 @@ def write_images(url: str, *, patients: int = 60, wrong: int = 0, files: int = 1
                 **dict.fromkeys(IMAGES_SCHEMA.names),
                 "uri": uri,
                 "row_id": row_id(uri),
-                "label": None if number % 20 == 19 else label,
+                "label": (labels or {}).get(number, None if number % 20 == 19 else label),
                 "patient": f"p{number // 2}",
                 "status": "ok",
                 "image": draw(region, rng).tobytes(),
