@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import cv2
 import numpy as np
@@ -71,7 +71,6 @@ def build(variant: str, rows: Rows, place: Path, given: argparse.Namespace) -> B
 
 def train(variant: str, images: str, truth: str, place: Path, given: argparse.Namespace) -> Bundle:
     """Train and probe."""
-    epochs: dict[MethodName, float] = dict(zip(("simclr", "supervised"), given.epochs, strict=True))
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     run_all(
         [
@@ -84,7 +83,7 @@ def train(variant: str, images: str, truth: str, place: Path, given: argparse.Na
                 epochs=count,
                 threads=threads,
             )
-            for method, count in epochs.items()
+            for method, count in given.epochs
         ]
     )
     probe = str(place / "probe")
@@ -271,12 +270,22 @@ def left_out(given: argparse.Namespace, rows: Rows) -> Iterator[tuple[str, dict[
         yield f"{name}: calibration error", result(round(own["calibration error"], 4))
 
 
+def _epochs(text: str) -> tuple[MethodName, float]:
+    """simclr=4: what to train, and for how long."""
+    method, count = text.split("=")
+    if method not in get_args(MethodName):
+        raise argparse.ArgumentTypeError(f"{method} is no method; choose one of {', '.join(get_args(MethodName))}")
+    return cast(MethodName, method), float(count)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--recipe", default="cpu_small")
-    parser.add_argument("--epochs", type=float, nargs=2, default=(4, 8), help="SimCLR, supervised")
+    parser.add_argument(
+        "--epochs", type=_epochs, nargs="+", default=(("simclr", 4.0), ("supervised", 8.0)), metavar="METHOD=N"
+    )
     parser.add_argument("--also", nargs="*", default=("imagenet",), help="members that are not trained here")
     parser.add_argument("--variants", nargs="*", default=list(CLEANING), choices=list(CLEANING))
     parser.add_argument("--parts", type=int, nargs="*", default=(0, 1), choices=(0, 1))
