@@ -62,9 +62,12 @@ class _Explained(nn.Module):
     def __init__(self, member: Member) -> None:
         super().__init__()
         self.backbone = copy.deepcopy(member.backbone).eval()
-        for module in self.backbone.modules():
+        for module in list(self.backbone.modules()):
             if isinstance(module, nn.ReLU):
                 module.inplace = False
+            for name, child in module.named_children():
+                if isinstance(child, nn.ReLU6):
+                    setattr(module, name, nn.Sequential(nn.ReLU(), _AtMostSix()))
         self._member = member
 
     def forward(self, grey: Tensor) -> Tensor:
@@ -82,7 +85,16 @@ class _Explained(nn.Module):
             return network.get_submodule("stages.2")
         if name.startswith("resnet"):
             return network.get_submodule("layer4")
+        if name == "efficientnet_lite0":
+            return network.get_submodule("blocks")
         return network.get_submodule("features.7") if name == "convnext_tiny" else None
+
+
+class _AtMostSix(nn.Module):
+    """The other half of ReLU6: captum guides gradients through ReLU alone."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.clamp_max(6)
 
 
 def border_share(maps: Maps) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ import torch
 from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle, Member
 from radray.pretrain.backbone import Backbone
+from radray.pretrain.weights import load_weights
 from radray.regions import load_regions
 from radray.report.attention import attention, border_share, draw_attention
 
@@ -20,6 +21,8 @@ def bundle_of(name: str, *, own_head: bool = False) -> Bundle:
     torch.manual_seed(0)
     regions = load_regions("skeletal14")
     backbone = Backbone(name, SIDE).eval()
+    if name == "efficientnet_lite0":
+        load_weights(backbone, "imagenet")
     width = backbone.dimension
     member = Member(
         method="simclr",
@@ -46,7 +49,10 @@ def bundle_of(name: str, *, own_head: bool = False) -> Bundle:
     )
 
 
-@pytest.mark.parametrize(("name", "own_head"), [("resnet10", False), ("resnet10", True), ("resnet18", False)])
+@pytest.mark.parametrize(
+    ("name", "own_head"),
+    [("resnet10", False), ("resnet10", True), ("resnet18", False), ("efficientnet_lite0", False)],
+)
 def test_attention_lies_where_something_is(name: str, own_head: bool) -> None:
     image = np.zeros((SIDE, SIDE), np.uint8)
     cv2.circle(image, (20, 40), 8, 220, -1)
