@@ -75,7 +75,7 @@ def fit_budgets(
                 yield method, budget, seed, head.probabilities
             if heads:
                 members = list(heads.values())
-                mixture = fit_mixture(members, cohort.labels, cohort.budget_rows(VALIDATION, budget, seed), 0.0)
+                mixture = fit_mixture(members, cohort.labels, cohort.budget_rows(VALIDATION, budget, seed))
                 yield "ensemble", budget, seed, mixture.pool(torch.stack([head.probabilities for head in members]))
 
 

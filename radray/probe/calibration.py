@@ -1,7 +1,7 @@
 """Temperatures and member weights, fitted on validation labels of which a share may be wrong.
 
-A label is taken as right with probability 1 − noise, else as any class: its likelihood is (1 − noise) · p + noise / C.
-Without that a few wrong labels would make every probability too timid.
+A label's likelihood is that of `LabelNoise`: right, or wrong the way this archive's labels are wrong. Without that a
+few wrong labels would make every probability too timid; taken as wrong at random, which they are not, nearly as much.
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ import torch
 from torch import Tensor
 
 from radray.ensemble.pooling import LEAST
+from radray.probe.noise import LabelNoise
 
 _LOWEST, _HIGHEST, _COARSE = -3.5, 3.0, 0.25
 """Natural logarithms of the temperatures tried, and the first grid's step; a second one is ten times finer."""
 
 
-def negative_log_likelihood(probabilities: Tensor, labels: Tensor, noise: float = 0.0) -> Tensor:
-    """Of each label: Float[..., n, classes] and Int64[n] to Float[..., n]."""
-    chosen = probabilities.gather(-1, labels.expand(probabilities.shape[:-1])[..., None])[..., 0]
-    return -((1 - noise) * chosen + noise / probabilities.shape[-1]).clamp_min(1e-12).log()
+def negative_log_likelihood(
+    probabilities: Tensor, labels: Tensor, noise: LabelNoise | None = None, share: Tensor | None = None
+) -> Tensor:
+    """Of each label: Float[..., n, classes] and Int64[n] to Float[..., n]; `share` stands for that of `noise`."""
+    if noise is None:
+        chosen = probabilities.gather(-1, labels.expand(probabilities.shape[:-1])[..., None])[..., 0]
+    else:
+        chosen = noise.likelihood(probabilities, labels, share)
+    return -chosen.clamp_min(1e-12).log()
 
 
-def fit_temperature(logits: Tensor, labels: Tensor, noise: float = 0.0) -> float:
+def fit_temperature(logits: Tensor, labels: Tensor, noise: LabelNoise | None = None) -> float:
     """The temperature under which softmax(logits / t) explains the labels best (Guo et al., arXiv 1706.04599).
 
     A weak prior, worth one image at t = e^±1.4, keeps it finite where few images are there.
@@ -31,7 +37,7 @@ def fit_temperature(logits: Tensor, labels: Tensor, noise: float = 0.0) -> float
     Args:
         logits: Float32[n, classes], n may be 0.
         labels: Int64[n].
-        noise: Share of wrong labels, 0 to 1.
+        noise: How labels are wrong; None for labels that are right.
 
     Returns:
         About 0.02 to 25; 1.0 without images.
@@ -50,13 +56,17 @@ def fit_temperature(logits: Tensor, labels: Tensor, noise: float = 0.0) -> float
     return math.exp(best(coarse + torch.linspace(-_COARSE, _COARSE, 21)))
 
 
-def fit_pool(probabilities: Tensor, labels: Tensor, noise: float = 0.0, *, prior: float = 0.1) -> tuple[Tensor, float]:
+def fit_pool(
+    probabilities: Tensor, labels: Tensor, noise: LabelNoise | None = None, *, prior: float = 0.1
+) -> tuple[Tensor, float]:
     """Weights and temperature of the members' geometric mean under which it explains the labels best.
+
+    The share of wrong labels is fitted with them: those found to be wrong are only the plain ones.
 
     Args:
         probabilities: Float32[members, n, classes], calibrated; n may be 0.
         labels: Int64[n].
-        noise: Share of wrong labels.
+        noise: How labels are wrong; its share is where the search begins.
         prior: Pulls the logarithms of the weights towards those of the plain mean.
 
     Returns:
@@ -68,12 +78,15 @@ def fit_pool(probabilities: Tensor, labels: Tensor, noise: float = 0.0, *, prior
         return start.exp().float(), 1.0
     opinions = probabilities.double().clamp_min(LEAST).log()
     weights = start.clone().requires_grad_()
-    solver = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+    known = torch.logit(torch.tensor(noise.share if noise else 0.0, dtype=torch.float64), eps=1e-3)
+    odds = known.clone().requires_grad_()
+    solver = torch.optim.LBFGS([weights, odds], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> float:
         solver.zero_grad()
         pooled = torch.softmax(torch.einsum("m,mnc->nc", weights.exp(), opinions), dim=1)
-        value = negative_log_likelihood(pooled, labels, noise).sum() + prior * ((weights - start) ** 2).sum()
+        likely = negative_log_likelihood(pooled, labels, noise, torch.sigmoid(odds)).sum()
+        value = likely + prior * ((weights - start) ** 2).sum() + 0.5 * (odds - known) ** 2
         value.backward()  # type: ignore[no-untyped-call]
         return float(value.detach())
 

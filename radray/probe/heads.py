@@ -12,6 +12,7 @@ from radray.ensemble.features import normalise
 from radray.pretrain.run import Run
 from radray.probe.calibration import fit_temperature, negative_log_likelihood
 from radray.probe.logistic import ABSENT_BIAS, Curvature, Heads, balanced_weights, fit_heads
+from radray.probe.noise import LabelNoise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,7 @@ def fit_best(
     *,
     l2: tuple[float, ...],
     balance: float,
-    noise: float = 0.0,
+    noise: LabelNoise | None = None,
     curvature: Curvature | None = None,
 ) -> list[FittedHead]:
     """For each lesson the head, of one for each L2 strength, that explains its validation labels best.
@@ -109,7 +110,7 @@ def fit_best(
         classes: Number of classes.
         l2: Strengths to try.
         balance: See `balanced_weights`.
-        noise: Share of wrong labels on validation.
+        noise: How validation labels are wrong.
         curvature: See `fit_heads`.
     """
     rows = torch.cat([lesson.training for lesson in lessons]).unique()  # type: ignore[no-untyped-call]
@@ -157,7 +158,7 @@ def fit_best(
 
 
 def own_head(
-    embedded: Embedded, names: tuple[str, ...], labels: Tensor, validation: Tensor, noise: float = 0.0
+    embedded: Embedded, names: tuple[str, ...], labels: Tensor, validation: Tensor, noise: LabelNoise | None = None
 ) -> FittedHead | None:
     """The head that the network was trained with, in the order of `names`; None where it has none."""
     head = embedded.run.head
@@ -186,7 +187,7 @@ def better(probe: FittedHead, own: FittedHead | None) -> FittedHead:
     return own if own is not None and own.validation_error < probe.validation_error else probe
 
 
-def _judge(logits: Tensor, labels: Tensor, noise: float) -> tuple[float, float]:
+def _judge(logits: Tensor, labels: Tensor, noise: LabelNoise | None) -> tuple[float, float]:
     """Temperature and mean negative log-likelihood on the validation images."""
     temperature = fit_temperature(logits, labels, noise)
     if not len(labels):

@@ -14,7 +14,7 @@ from radray.probe.calibration import fit_pool
 from radray.probe.cohort import Cohort
 from radray.probe.config import ProbeConfig
 from radray.probe.heads import Embedded, FittedHead, Lesson, better, fit_best, out_of_fold, own_head
-from radray.probe.noise import contradicted
+from radray.probe.noise import LabelNoise, contradicted, estimate_noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,34 +45,30 @@ class FullFit:
     left_out: Tensor
     """Indices of the training images whose label other patients' images contradict."""
 
-    @property
-    def noise(self) -> float:
-        """Share of the training labels left out: the estimate of wrong labels."""
-        return len(self.left_out) / max(1, len(self.left_out) + len(self.training))
-
 
 def fit_full(cohort: Cohort, embedded: Sequence[Embedded], config: ProbeConfig) -> FullFit:
     """Fit heads, temperatures and weights with all labels of training and validation."""
     classes = len(cohort.names)
     rows, validation = cohort.rows(TRAIN), cohort.rows(VALIDATION)
 
-    def fit(each: Embedded, training: Tensor, noise: float) -> FittedHead:
+    def fit(each: Embedded, training: Tensor, noise: LabelNoise | None) -> FittedHead:
         lesson = Lesson(labels=cohort.labels, training=training, validation=validation)
         return fit_best(each.features, [lesson], classes, l2=config.l2, balance=config.balance, noise=noise)[0]
 
-    wrong = torch.zeros(len(rows), dtype=torch.bool)
+    wrong, noise = torch.zeros(len(rows), dtype=torch.bool), None
     if config.prune:
         # Backbones trained on the labels have learned the wrong ones too; the others judge, where there are any.
         judges = label_free(embedded)
-        strengths = [fit(each, rows, 0.0).l2 for each in judges]
+        strengths = [fit(each, rows, None).l2 for each in judges]
         votes = [
             _out_of_fold_probabilities(each, cohort, rows, strength, config)[rows]
             for each, strength in zip(judges, strengths, strict=True)
         ]
-        wrong = contradicted(torch.stack(votes).mean(dim=0), cohort.labels[rows])
+        opinion = torch.stack(votes).mean(dim=0)
+        wrong = contradicted(opinion, cohort.labels[rows])
+        noise = estimate_noise(opinion, cohort.labels[rows], wrong)
         wrong &= ~_last_of_region(cohort.labels[rows], wrong, classes)
     training, left_out = rows[~wrong], rows[wrong]
-    noise = len(left_out) / len(rows)
     probes = {each.method: fit(each, training, noise) for each in embedded}
     heads = {
         each.method: better(probes[each.method], own_head(each, cohort.names, cohort.labels, validation, noise))
@@ -98,7 +94,9 @@ def _last_of_region(labels: Tensor, wrong: Tensor, classes: int) -> Tensor:
     return kept[labels] == 0
 
 
-def fit_mixture(heads: Sequence[FittedHead], labels: Tensor, validation: Tensor, noise: float) -> Mixture:
+def fit_mixture(
+    heads: Sequence[FittedHead], labels: Tensor, validation: Tensor, noise: LabelNoise | None = None
+) -> Mixture:
     """Weights and temperature of the ensemble on the validation images given."""
     probabilities = torch.stack([head.probabilities[validation] for head in heads])
     shares, temperature = fit_pool(probabilities, labels[validation], noise)

@@ -16,7 +16,7 @@ from radray.ensemble.pooling import pool
 from radray.probe import metrics
 from radray.probe.calibration import fit_pool, fit_temperature, negative_log_likelihood
 from radray.probe.neighbours import neighbour_probabilities
-from radray.probe.noise import contradicted
+from radray.probe.noise import LabelNoise, contradicted, estimate_noise
 from radray.probe.operating import coverage_threshold, risk_thresholds
 
 
@@ -81,7 +81,38 @@ def test_noise_awareness_keeps_wrong_labels_from_softening() -> None:
     logits = 6 * torch.nn.functional.one_hot(labels, 5).float()
     wrong = labels.clone()
     wrong[:50] = (wrong[:50] + 1) % 5
-    assert fit_temperature(logits, wrong, noise=0.12) < fit_temperature(logits, wrong)
+    noise = LabelNoise(share=0.1, confusion=(1 - torch.eye(5)) / 4)
+    assert fit_temperature(logits, wrong, noise) < fit_temperature(logits, wrong)
+
+
+def test_the_likelihood_of_a_label_is_a_loop_over_what_the_image_may_show() -> None:
+    rng = np.random.default_rng(8)
+    confusion = torch.from_numpy(rng.dirichlet(np.ones(4), 4)).float()
+    probabilities = torch.from_numpy(rng.dirichlet(np.ones(4), (2, 5))).float()
+    labels = torch.tensor([0, 3, 1, 2, 2])
+    found = LabelNoise(share=0.2, confusion=confusion).likelihood(probabilities, labels)
+    for member in range(2):
+        for image, label in enumerate(labels.tolist()):
+            own = probabilities[member, image]
+            slow = 0.8 * own[label] + 0.2 * sum(own[shown] * confusion[shown, label] for shown in range(4))
+            assert float(found[member, image]) == pytest.approx(float(slow), rel=1e-5)
+
+
+def test_labels_wrong_in_the_usual_way_leave_confidence_where_it_belongs() -> None:
+    generator, classes = torch.Generator().manual_seed(9), 6
+    truth = torch.randint(classes, (4000,), generator=generator)
+    logits = 4.0 * torch.nn.functional.one_hot(truth, classes) + torch.randn(4000, classes, generator=generator)
+    # A wrong label names the next class, and that is where a doubtful image's second guess lies too.
+    logits += torch.nn.functional.one_hot((truth + 1) % classes, classes)
+    labels = torch.where(torch.rand(4000, generator=generator) < 0.1, (truth + 1) % classes, truth)
+    wanted = fit_pool(torch.softmax(logits, dim=1)[None], truth)[1]
+    wrong = contradicted(torch.softmax(logits, dim=1), labels)
+    noise = estimate_noise(torch.softmax(logits, dim=1), labels, wrong)
+    np.testing.assert_allclose(noise.confusion.sum(dim=1), 1, atol=1e-5)
+    assert (noise.confusion.argmax(dim=1) == (torch.arange(classes) + 1) % classes).all()
+    plain = fit_pool(torch.softmax(logits, dim=1)[None], labels)[1]
+    aware = fit_pool(torch.softmax(logits, dim=1)[None], labels, noise)[1]
+    assert abs(np.log(aware / wanted)) < 0.5 * abs(np.log(plain / wanted))
 
 
 def test_the_pool_prefers_the_better_member_and_keeps_the_other() -> None:
