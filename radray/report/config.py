@@ -30,6 +30,11 @@ class ReportConfig:
     """URL of the audit's findings: suspected labels, out of domain, near-duplicates."""
     verdicts: str | None = None
     """URL of verdicts.csv from the review page: accuracy once wrong labels no longer count as errors."""
+    plain_probe: str | None = None
+    """URL of another probe's output, of networks that learned without cleaning and gauges: what they look at is drawn
+    beside what these do. Wants --plain-images."""
+    plain_images: str | None = None
+    """URL of the images table that --plain-probe was made of."""
     title: str = "Radiographs by region"
     """Title of the page."""
     suspects: int = 24
@@ -54,6 +59,9 @@ class ReportConfig:
             names = ", ".join(f"--{stage}" for stage in (*STAGES, "runs"))
             raise ConfigError(f"nothing to report; give one or more of {names}")
 
+        if (self.plain_probe is None) != (self.plain_images is None):
+            raise ConfigError("--plain-probe and --plain-images belong together; give both or neither")
+
     def check(self) -> None:
         """Look at the URLs before any work.
 
@@ -63,8 +71,9 @@ class ReportConfig:
         for stage in STAGES:
             if (url := getattr(self, stage)) is not None:
                 storage.check_input(url, f"--{stage}")
-        if self.verdicts is not None:
-            storage.check_input(self.verdicts, "--verdicts")
+        for name in ("verdicts", "plain_probe", "plain_images"):
+            if (url := getattr(self, name)) is not None:
+                storage.check_input(url, f"--{name.replace('_', '-')}")
         for url in self.runs:
             storage.check_input(url, "--runs")
         storage.check_output(self.output, "--output")

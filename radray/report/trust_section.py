@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from radray import storage
@@ -52,42 +54,75 @@ def trust_section(sources: Sources, config: ReportConfig) -> Section:
             half=True,
         ),
     ]
-    section.blocks += _attention(sources, config)
+    section.blocks += attention_blocks(sources, config)
     return section
 
 
-def _attention(sources: Sources, config: ReportConfig) -> list[Block]:
-    """Test images of the regions with what the strongest network looked at, where bundle and images are there."""
+def attention_blocks(sources: Sources, config: ReportConfig) -> list[Block]:
+    """Test images of the regions with what the strongest network looked at, where bundle and images are there.
+
+    With --plain-probe also what a network looks at that learned without cleaning and gauges.
+    """
     if sources.test is None or sources.bundle is None or not config.probe or not config.images:
         return []
-    from radray.ensemble import Bundle
-    from radray.report.attention import attention, attention_rows, draw_attention
-
     rows = sources.test.select(["row_id", "label", "region"]).sort_by("row_id").to_pylist()
     chosen = list({row["label"]: row for row in reversed(rows) if row["label"]}.values())[:LOOKED_AT]
-    pictures = load_pictures(config.images, [row["row_id"] for row in chosen])
+    blocks = _attention_of(
+        sources,
+        config.probe,
+        config.images,
+        chosen,
+        name="attention",
+        title="What it looks at",
+        text="Test images and, in colour, what spoke for the region named (guided Grad-CAM of the strongest network). "
+        "Bones should glow, not borders or markers. The table tells the share of the attention that lies in a frame of "
+        "a tenth of each side, which is 36 % of the area.",
+    )
+    if config.plain_probe and config.plain_images:
+        blocks += _attention_of(
+            sources,
+            config.plain_probe,
+            config.plain_images,
+            chosen,
+            name="attention_plain",
+            title="What a plain network looks at",
+            text="The same images as they were, and what a network looks at that learned without cleaning and gauges.",
+        )
+    return blocks
+
+
+def _attention_of(
+    sources: Sources, probe: str, table: str, chosen: list[dict[str, Any]], *, name: str, title: str, text: str
+) -> list[Block]:
+    from radray.ensemble import Bundle
+    from radray.report.attention import attention, attention_rows, border_share, draw_attention
+
+    pictures = load_pictures(table, [row["row_id"] for row in chosen])
     chosen = [row for row in chosen if row["row_id"] in pictures]
     try:
-        bundle = Bundle.load(storage.join(config.probe, "bundle"), device="cpu")
+        bundle = Bundle.load(storage.join(probe, "bundle"), device="cpu")
     except BundleError as error:
         sources.left_out.append(f"what the network looks at is left out: {error}")
         return []
     images = np.stack([pictures[row["row_id"]] for row in chosen]) if chosen else None
     if images is None or images.shape[1] != bundle.side_px:
         return []
-    maps = attention(bundle, images, [bundle.regions.names.index(row["region"]) for row in chosen])
+    named = bundle.predict(images).region
+    maps = attention(bundle, images, named.tolist())
     if maps is None:
         return []
-    titles = sources.titles
-    words = [titles[row["region"]] + ("" if row["region"] == row["label"] else " (label differs)") for row in chosen]
+    rows = [{**row, "region": bundle.regions.names[index]} for row, index in zip(chosen, named, strict=True)]
+    words = [
+        sources.titles.get(row["region"], row["region"]) + ("" if row["region"] == row["label"] else " (label differs)")
+        for row in rows
+    ]
+    share = f" Of all attention {border_share(maps).mean():.0%} lies there."
     return [
         Block(
-            name="attention",
-            title="What it looks at",
-            text="Test images and, in colour, what spoke for the region named (guided Grad-CAM of the strongest "
-            "network). Bones should glow, not borders or markers. The table tells the share of the attention that lies "
-            "in a frame of a tenth of each side, which is 36 % of the area.",
+            name=name,
+            title=title,
+            text=text + share,
             png=draw_attention(images, maps, words),
-            rows=attention_rows(chosen, maps),
+            rows=attention_rows(rows, maps),
         )
     ]

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from radray import storage
 from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle, Member
+from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
 from radray.pretrain.weights import load_weights
 from radray.regions import load_regions
 from radray.report.attention import attention, border_share, draw_attention
+from radray.report.config import ReportConfig
+from radray.report.sources import Sources
+from radray.report.trust_section import attention_blocks
+from tests.probe.drawn_images import SIDE as DRAWN_SIDE
+from tests.probe.drawn_images import write_images
 
 SIDE = 64
 
 
-def bundle_of(name: str, *, own_head: bool = False) -> Bundle:
+def bundle_of(name: str, *, own_head: bool = False, side: int = SIDE) -> Bundle:
     torch.manual_seed(0)
     regions = load_regions("skeletal14")
-    backbone = Backbone(name, SIDE).eval()
+    backbone = Backbone(name, side).eval()
     if name == "efficientnet_lite0":
         load_weights(backbone, "imagenet")
     width = backbone.dimension
@@ -40,7 +49,7 @@ def bundle_of(name: str, *, own_head: bool = False) -> Bundle:
     )
     return Bundle(
         regions=regions,
-        cleaning=CleaningConfig(side_px=SIDE, working_px=64),
+        cleaning=CleaningConfig(side_px=side, working_px=64),
         members=[member],
         temperature=1.0,
         ood_reference=torch.linspace(0, 1, 10),
@@ -82,3 +91,22 @@ def test_the_share_at_the_border() -> None:
     middle = np.zeros((1, 100, 100), np.float32)
     middle[0, 40:60, 40:60] = 1
     assert border_share(middle)[0] == pytest.approx(0)
+
+
+def test_a_plain_network_is_shown_beside(tmp_path: Path) -> None:
+    urls = {}
+    for name in ("cleaned", "plain"):
+        write_images(str(tmp_path / name / "images"))
+        bundle_of("resnet10", side=DRAWN_SIDE).save(str(tmp_path / name / "probe" / "bundle"))
+        urls[name] = str(tmp_path / name / "probe"), str(tmp_path / name / "images")
+    table = storage.read_table(urls["cleaned"][1])
+    test = table.select(["row_id", "label"]).append_column("region", table["label"]).slice(0, 8)
+    sources = Sources(test=test, bundle=storage.read_json(urls["cleaned"][0] + "/bundle/bundle.json"))
+    given = {"probe": urls["cleaned"][0], "images": urls["cleaned"][1], "output": str(tmp_path / "report")}
+    one = attention_blocks(sources, ReportConfig(**given))
+    both = attention_blocks(sources, ReportConfig(**given, plain_probe=urls["plain"][0], plain_images=urls["plain"][1]))
+    assert [block.name for block in one] == ["attention"]
+    assert [block.name for block in both] == ["attention", "attention_plain"]
+    assert {row["row_id"] for row in both[0].rows} == {row["row_id"] for row in both[1].rows}
+    with pytest.raises(ConfigError, match="--plain-probe and --plain-images belong together"):
+        ReportConfig(**given, plain_probe=urls["plain"][0])
