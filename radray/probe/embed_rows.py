@@ -11,7 +11,7 @@ import torch
 
 from radray.ensemble.features import embed
 from radray.errors import ConfigError
-from radray.pretrain.run import load_run
+from radray.pretrain.run import load_network
 
 
 class EmbedRows:
@@ -36,7 +36,7 @@ class EmbedRows:
         self._wanted_ids = {name: wish["wanted_ids"] for name, wish in networks.items()}
         self._backbones = {}
         for name, wish in networks.items():
-            run = load_run(wish["run"])
+            run = load_network(wish["run"])
             if run.digest != wish["digest"]:
                 raise ConfigError(f"{wish['run']} changed while its features were computed; start the job again")
             self._backbones[name] = run.backbone.to(self._device)

@@ -25,6 +25,8 @@ class Mixture:
     """Float32[members], sum 1."""
     temperature: float
     """Of the pooled probabilities."""
+    wrong_labels: float
+    """Share of the validation labels that the two were fitted to believe wrong."""
 
     def pool(self, probabilities: Tensor) -> Tensor:
         """Float32[members, n, classes] to Float32[n, classes]."""
@@ -66,8 +68,8 @@ def fit_full(cohort: Cohort, embedded: Sequence[Embedded], config: ProbeConfig) 
         ]
         opinion = torch.stack(votes).mean(dim=0)
         wrong = contradicted(opinion, cohort.labels[rows])
-        noise = estimate_noise(opinion, cohort.labels[rows], wrong)
         wrong &= ~_last_of_region(cohort.labels[rows], wrong, classes)
+        noise = estimate_noise(opinion, cohort.labels[rows], wrong)
     training, left_out = rows[~wrong], rows[wrong]
     probes = {each.method: fit(each, training, noise) for each in embedded}
     heads = {
@@ -99,8 +101,8 @@ def fit_mixture(
 ) -> Mixture:
     """Weights and temperature of the ensemble on the validation images given."""
     probabilities = torch.stack([head.probabilities[validation] for head in heads])
-    shares, temperature = fit_pool(probabilities, labels[validation], noise)
-    return Mixture(shares=shares, temperature=temperature)
+    shares, temperature, wrong = fit_pool(probabilities, labels[validation], noise)
+    return Mixture(shares=shares, temperature=temperature, wrong_labels=wrong)
 
 
 def _out_of_fold_probabilities(

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+MOST = 0.15
+"""Largest share of wrong labels that is believed, as in the worst archives studied. Regions that a network cannot tell
+apart look like wrong labels too; were all of that believed, its probabilities would be too sure."""
 _SMOOTHING = 1.0
 """Wrong labels of every class, spread evenly over the others, that are added to those found."""
 
@@ -53,7 +56,7 @@ def estimate_noise(probabilities: Tensor, labels: Tensor, wrong: Tensor) -> Labe
     counts.index_add_(1, labels[wrong], (shown / shown.sum(dim=1, keepdim=True).clamp_min(1e-12)).T)
     confusion = counts + _SMOOTHING / (classes - 1)
     confusion.fill_diagonal_(0.0)
-    share = float(wrong.float().mean()) if len(wrong) else 0.0
+    share = min(MOST, float(wrong.float().mean())) if len(wrong) else 0.0
     return LabelNoise(share=share, confusion=confusion / confusion.sum(dim=1, keepdim=True))
 
 

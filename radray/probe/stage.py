@@ -22,7 +22,7 @@ from radray.errors import ConfigError, Status
 from radray.images.reading import load_cleaning, table_digest
 from radray.images.split import TEST
 from radray.pretrain.config import IMAGENET
-from radray.pretrain.run import Run, find_run_folders, load_run
+from radray.pretrain.run import Run, find_run_folders, load_network
 from radray.probe import figures
 from radray.probe.assembly import build_bundle, describe, predict_rows
 from radray.probe.budgets import BudgetKey, find_budget_runs, fit_budgets, network_rows
@@ -66,6 +66,7 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
         config,
         {method: {name: round(row[name], 4) for name in shown} for method, row in against_labels.items()},
         table_digest(config.images),
+        {method: run.document.get("weights_digest") for method, run in runs.items()},
     )
     digest = bundle.save(storage.join(config.output, "bundle"))
     _write_tables(cohort, embedded, fit, full, predictions, accuracy, config)
@@ -76,7 +77,7 @@ def _warn(cohort: Cohort) -> None:
     """Say what the labels will not do."""
     for text, found in (
         ("labels that are no class, taken as missing", [f"{name} {n:,}" for name, n in cohort.outside.items()]),
-        ("regions without a labelled training image, which no image will be given", cohort.scarce(0)),
+        ("regions without a labelled training image, which the heads will name in no image", cohort.scarce(0)),
         ("regions with one labelled training image", cohort.scarce(1)),
     ):
         if found:
@@ -92,7 +93,7 @@ def find_runs(config: ProbeConfig) -> dict[str, Run]:
     side_px = load_cleaning(config.images).side_px
     found: dict[str, Run] = {}
     for place in find_run_folders(config.runs):
-        run = load_run(place)
+        run = load_network(place)
         if run.method in found or run.method == "ensemble":
             raise ConfigError(
                 f"--runs {place}: its method {run.method!r} is there already; give one run of each method "
@@ -219,6 +220,7 @@ def _summarise(
         "by_status": {Status.OK.value: len(cohort)},
         "labelled": {split: len(cohort.rows(split)) for split in ("train", "validation", "test")},
         "labels_left_out": len(fit.left_out),
+        "wrong_labels_assumed": round(fit.mixture.wrong_labels, 4),
         "labels_outside_classes": cohort.outside,
         "regions_without_training_image": cohort.scarce(0),
         "regions_with_one_training_image": cohort.scarce(1),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from radray import storage
 from radray.errors import ConfigError, check_ranges
+from radray.images.reading import CLEANING_FILE, load_cleaning
 
 STAGES = ("index", "images", "probe", "predictions", "findings")
 
@@ -31,8 +32,8 @@ class ReportConfig:
     verdicts: str | None = None
     """URL of verdicts.csv from the review page: accuracy once wrong labels no longer count as errors."""
     plain_probe: str | None = None
-    """URL of another probe's output, of networks that learned without cleaning and gauges: what they look at is drawn
-    beside what these do. Wants --plain-images."""
+    """URL of another probe's output, of networks that learned from images with less cleaning: what they look at is
+    drawn beside what these do. Wants --plain-images."""
     plain_images: str | None = None
     """URL of the images table that --plain-probe was made of."""
     title: str = "Radiographs by region"
@@ -61,6 +62,8 @@ class ReportConfig:
 
         if (self.plain_probe is None) != (self.plain_images is None):
             raise ConfigError("--plain-probe and --plain-images belong together; give both or neither")
+        if self.plain_probe and not (self.probe and self.images):
+            raise ConfigError("--plain-probe is drawn beside the networks of --probe; give --probe and --images too")
 
     def check(self) -> None:
         """Look at the URLs before any work.
@@ -74,6 +77,17 @@ class ReportConfig:
         for name in ("verdicts", "plain_probe", "plain_images"):
             if (url := getattr(self, name)) is not None:
                 storage.check_input(url, f"--{name.replace('_', '-')}")
+        for name in ("images", "plain_images"):
+            url = getattr(self, name)
+            if (
+                url is not None
+                and storage.exists(storage.join(url, CLEANING_FILE))
+                and not load_cleaning(url).mask_text
+            ):
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} {url}: its images may show burned-in names (--no-mask-text); a report "
+                    "leaves the machine, clean with --mask-text"
+                )
         for url in self.runs:
             storage.check_input(url, "--runs")
         storage.check_output(self.output, "--output")

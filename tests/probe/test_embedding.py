@@ -11,7 +11,7 @@ import torch
 from radray import storage
 from radray.ensemble.features import embed
 from radray.images.reading import load_images
-from radray.pretrain.run import load_run
+from radray.pretrain.run import load_network, load_run
 from radray.probe.config import ProbeConfig
 from radray.probe.embedding import NETWORKS_FILE, Network, embed_networks
 from tests.probe.drawn_images import write_images
@@ -83,7 +83,7 @@ def test_new_images_without_one_of_the_networks_and_other_cleaning_start_anew(co
     embed_networks([network(config, "simclr"), network(config, "byol")], row_ids(config), config)
     storage.remove(config.images)
     write_images(config.images, patients=25)
-    byol = [network(config, "byol"), Network(name="imagenet", run=load_run("imagenet"))]
+    byol = [network(config, "byol"), Network(name="imagenet", run=load_network("imagenet"))]
     both = embed_networks(byol, row_ids(config), config)
     found, photographs = both["byol"](), both["imagenet"]()
     assert found.shape == (50, 256) and np.abs(found).sum(axis=1).all()

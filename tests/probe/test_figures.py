@@ -16,7 +16,7 @@ from radray.ensemble.pooling import pool
 from radray.probe import metrics
 from radray.probe.calibration import fit_pool, fit_temperature, negative_log_likelihood
 from radray.probe.neighbours import neighbour_probabilities
-from radray.probe.noise import LabelNoise, contradicted, estimate_noise
+from radray.probe.noise import MOST, LabelNoise, contradicted, estimate_noise
 from radray.probe.operating import coverage_threshold, risk_thresholds
 
 
@@ -115,6 +115,23 @@ def test_labels_wrong_in_the_usual_way_leave_confidence_where_it_belongs() -> No
     assert abs(np.log(aware / wanted)) < 0.5 * abs(np.log(plain / wanted))
 
 
+def test_regions_that_nobody_can_tell_apart_are_not_all_taken_for_wrong_labels() -> None:
+    generator, classes = torch.Generator().manual_seed(10), 4
+    truth = torch.randint(classes, (3000,), generator=generator)
+    logits = 1.5 * torch.nn.functional.one_hot(truth, classes) + torch.randn(3000, classes, generator=generator)
+    probabilities = torch.softmax(3 * logits, dim=1)
+    noise = estimate_noise(probabilities, truth, contradicted(probabilities, truth))
+    assert noise.share == MOST
+    _, aware, share = fit_pool(probabilities[None], truth, noise)
+    _, plain, none = fit_pool(probabilities[None], truth)
+    assert share <= MOST and none == 0
+    accuracy = float((probabilities.argmax(dim=1) == truth).float().mean())
+    one = torch.ones(1)
+    confidence = [float(pool(probabilities[None], one, each).max(dim=1).values.mean()) for each in (aware, plain)]
+    assert abs(confidence[1] - accuracy) < 0.02
+    assert confidence[0] - accuracy < MOST / 2
+
+
 def test_the_pool_prefers_the_better_member_and_keeps_the_other() -> None:
     rng = np.random.default_rng(6)
     labels = torch.arange(300) % 3
@@ -122,13 +139,13 @@ def test_the_pool_prefers_the_better_member_and_keeps_the_other() -> None:
     right = torch.nn.functional.one_hot(labels, 3).float()
     good, poor = torch.softmax(3 * right + noise[0], dim=1), torch.softmax(0.5 * right + 2 * noise[1], dim=1)
     both = torch.stack([good, poor])
-    shares, temperature = fit_pool(both, labels)
+    shares, temperature, _ = fit_pool(both, labels)
     assert shares.sum().item() == pytest.approx(1)
     assert shares[0] > 0.8
     assert shares[1] > 0.01
     pooled = pool(both, shares, temperature)
     assert negative_log_likelihood(pooled, labels).mean() < negative_log_likelihood(good, labels).mean()
-    none, plain = fit_pool(both[:, :0], labels[:0])
+    none, plain, _ = fit_pool(both[:, :0], labels[:0])
     np.testing.assert_allclose(none, [0.5, 0.5])
     assert plain == 1.0
 

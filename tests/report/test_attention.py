@@ -13,6 +13,7 @@ from radray import storage
 from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle, Member
 from radray.errors import ConfigError
+from radray.images.reading import save_cleaning
 from radray.pretrain.backbone import Backbone
 from radray.pretrain.weights import load_weights
 from radray.regions import load_regions
@@ -110,3 +111,28 @@ def test_a_plain_network_is_shown_beside(tmp_path: Path) -> None:
     assert {row["row_id"] for row in both[0].rows} == {row["row_id"] for row in both[1].rows}
     with pytest.raises(ConfigError, match="--plain-probe and --plain-images belong together"):
         ReportConfig(**given, plain_probe=urls["plain"][0])
+    with pytest.raises(ConfigError, match="give --probe and --images too"):
+        ReportConfig(output="x", index="y", plain_probe=urls["plain"][0], plain_images=urls["plain"][1])
+
+
+def test_images_that_may_show_names_are_not_reported(tmp_path: Path) -> None:
+    url = str(tmp_path / "images")
+    write_images(url)
+    config = ReportConfig(output=str(tmp_path / "report"), images=url)
+    config.check()
+    save_cleaning(url, CleaningConfig(side_px=DRAWN_SIDE, working_px=64, mask_text=False))
+    with pytest.raises(ConfigError, match="may show burned-in names"):
+        config.check()
+
+
+def test_a_plain_network_of_other_images_is_said_to_be_left_out(tmp_path: Path) -> None:
+    url, probe = str(tmp_path / "images"), str(tmp_path / "probe")
+    write_images(url)
+    bundle_of("resnet10").save(probe + "/bundle")
+    table = storage.read_table(url)
+    test = table.select(["row_id", "label"]).append_column("region", table["label"]).slice(0, 8)
+    sources = Sources(test=test, bundle=storage.read_json(probe + "/bundle/bundle.json"))
+    assert attention_blocks(sources, ReportConfig(output="x", probe=probe, images=url)) == []
+    assert sources.left_out == [
+        f"What it looks at: left out, the images of {url} have {DRAWN_SIDE} pixels, the bundle takes {SIDE}"
+    ]
