@@ -46,7 +46,7 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     cleaning = load_cleaning(config.images)
     runs = find_runs(config)
     cohort = read_cohort(config, regions)
-    _warn(cohort)
+    warn_of_labels(cohort)
     embedded, few = embed(cohort, runs, config)
     fit = fit_full(cohort, embedded, config)
     bundle = build_bundle(cohort, embedded, fit, config, regions, cleaning)
@@ -73,8 +73,8 @@ def run_probe(config: ProbeConfig) -> dict[str, Any]:
     return _summarise(cohort, bundle, digest, fit, accuracy, predictions)
 
 
-def _warn(cohort: Cohort) -> None:
-    """Say what the labels will not do."""
+def warn_of_labels(cohort: Cohort) -> None:
+    """Say on standard error what the labels will not do."""
     for text, found in (
         ("labels that are no class, taken as missing", [f"{name} {n:,}" for name, n in cohort.outside.items()]),
         ("regions without a labelled training image, which the heads will name in no image", cohort.scarce(0)),

@@ -9,13 +9,11 @@ import pytest
 from radray import storage
 from radray.probe.cohort import read_cohort
 from radray.probe.config import ProbeConfig
-from radray.probe.stage import run_probe
+from radray.probe.stage import warn_of_labels
 from radray.regions import load_regions
 from tests.probe.drawn_images import write_images
-from tests.probe.runs import write_run
 
 
-@pytest.mark.usefixtures("ray_cluster")
 def test_labels_outside_the_classes_and_regions_with_too_few_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -25,19 +23,12 @@ def test_labels_outside_the_classes_and_regions_with_too_few_images(
     training = [number for number, split in enumerate(splits) if split == "train"]
     lone, strange = training[0], {number: "tail" for number in training[10:13]}
     write_images(url, labels={lone: "wrist", **strange})
-    write_run(str(tmp_path / "runs" / "simclr"), "simclr", seed=0)
-    config = ProbeConfig(
-        images=url, runs=(str(tmp_path / "runs"),), output=str(tmp_path / "out"), budgets=("all",), prune=False
-    )
+    config = ProbeConfig(images=url, runs=("imagenet",), output=str(tmp_path / "out"))
     cohort = read_cohort(config, load_regions(config.regions))
     assert cohort.outside == {"tail": 3}
     assert (cohort.labels[list(strange)] == -1).all()
-    summary = run_probe(config)
-    assert summary["labels_outside_classes"] == {"tail": 3}
-    assert summary["regions_with_one_training_image"] == ["wrist"]
-    absent = summary["regions_without_training_image"]
-    assert set(absent) == set(cohort.names) - {"knee", "hand", "skull", "ribs", "wrist"}
+    assert cohort.scarce(1) == ["wrist"]
+    assert set(cohort.scarce(0)) == set(cohort.names) - {"knee", "hand", "skull", "ribs", "wrist"}
+    warn_of_labels(cohort)
     told = capsys.readouterr().err
     assert "taken as missing: tail 3" in told and "one labelled training image: wrist" in told
-    predicted = storage.read_table(str(tmp_path / "out" / "test_predictions.parquet"))
-    assert not set(predicted["region"].to_pylist()) & set(absent)

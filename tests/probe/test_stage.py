@@ -81,6 +81,15 @@ def test_the_bundle_says_what_the_tables_say(probe: tuple[Path, dict[str, Any], 
     assert (names == table["region"]).all()
 
 
+def test_a_region_without_training_image_is_named_in_no_image(probe: tuple[Path, dict[str, Any], ProbeConfig]) -> None:
+    place, summary, _ = probe
+    absent = set(summary["regions_without_training_image"])
+    assert absent == set(load_regions("skeletal14").names) - {"knee", "hand", "skull", "ribs"}
+    assert summary["labels_outside_classes"] == {} and summary["regions_with_one_training_image"] == []
+    predicted = storage.read_table(str(place / "test_predictions.parquet"))["region"].to_pylist()
+    assert predicted and not absent & set(predicted)
+
+
 def test_out_of_domain_images_score_higher(probe: tuple[Path, dict[str, Any], ProbeConfig]) -> None:
     output, _, _ = probe
     bundle = Bundle.load(str(output / "bundle"), device="cpu")
