@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from math import inf
 from typing import Literal
@@ -141,9 +142,15 @@ class PretrainConfig:
     @property
     def start(self) -> str | None:
         """What the network starts from, `--weights` or the recipe's; None for random weights."""
+        return None if self.weights == RANDOM else self.weights or self._own_recipe.weights
+
+    @property
+    def _own_recipe(self) -> Recipe:
+        """The recipe; what it starts from is its backbone's and void for another."""
         recipe = RECIPES[self.recipe]()
-        own = recipe.weights if self.backbone in (None, recipe.backbone) else None
-        return None if self.weights == RANDOM else self.weights or own
+        if self.backbone in (None, recipe.backbone):
+            return recipe
+        return dataclasses.replace(recipe, weights=None, frozen=False)
 
     def check(self) -> None:
         """Look at the URLs before any work.
@@ -162,12 +169,11 @@ class PretrainConfig:
 
     def settings(self) -> Recipe:
         """The recipe with this configuration's overrides."""
-        recipe = RECIPES[self.recipe]()
-        starts_so = bool(self.start) and self.backbone in (None, recipe.backbone)
+        recipe = self._own_recipe
         return recipe.override(
             backbone=self.backbone,
             side_px=self.side_px,
-            frozen=recipe.frozen and starts_so if self.frozen is None else self.frozen,
+            frozen=recipe.frozen and bool(self.start) if self.frozen is None else self.frozen,
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,

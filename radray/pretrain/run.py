@@ -39,6 +39,7 @@ class Run:
     """A finished run, loaded."""
 
     url: str
+    """Absolute; `imagenet` for that network."""
     method: str
     """simclr, byol, supcon, supervised, or imagenet, which was not trained on radiographs."""
     side_px: int
@@ -124,7 +125,7 @@ def load_run(url: str) -> Run:
         raise ConfigError(f"{url}: its {backbone.name} is not this version's; train again with this version") from error
     backbone.eval().to(memory_format=torch.channels_last)
     return Run(
-        url=url,
+        url=storage.normalise_url(url),
         method=document["method"],
         side_px=document["side_px"],
         backbone=backbone,

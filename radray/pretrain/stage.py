@@ -46,8 +46,8 @@ MOST_FAILURES = 8
 """Times that lost workers are started again in one job, which may take weeks; the same command goes on after it."""
 STARTED_FILE = "started.json"
 """What a run is: once it has a checkpoint, nobody goes on from it with other settings or images."""
-WATCHING = ("checkpoint_every_s", "monitor_epochs", "weights")
-"""Settings that do not change what is learned."""
+NOT_IDENTITY = ("checkpoint_every_s", "monitor_epochs", "weights")
+"""Settings that make no other run: those that only watch, and weights, whose digest stands for itself."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,7 @@ def run_identity(config: PretrainConfig, digest: str) -> dict[str, Any]:
     return {
         "method": method,
         "trained_by": config.method,
-        "recipe": {name: value for name, value in recipe.items() if name not in WATCHING},
+        "recipe": {name: value for name, value in recipe.items() if name not in NOT_IDENTITY},
         "data_digest": digest,
         "weights_digest": digest_of(config.start) if config.start else None,
         "run_seed": config.seed,
@@ -263,9 +263,7 @@ def _told(document: dict[str, Any], name: str) -> Any:
     """What a document says; settings that it is too old to know had their default."""
     if name != "recipe" or name not in document:
         return document.get(name)
-    known = {field.name: field.default for field in dataclasses.fields(Recipe)}
-    kept = {each: value for each, value in document[name].items() if each not in WATCHING}
-    return {each: known[each] for each in ("frozen",) if each not in kept} | kept
+    return {"frozen": False} | {each: value for each, value in document[name].items() if each not in NOT_IDENTITY}
 
 
 def _plan_crew(config: PretrainConfig) -> dict[str, Any]:

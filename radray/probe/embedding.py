@@ -24,7 +24,6 @@ import pyarrow.compute as pc
 from radray import storage, streaming
 from radray.errors import Status
 from radray.images.reading import CLEANING_FILE
-from radray.pretrain.config import IMAGENET
 from radray.pretrain.run import Run
 from radray.probe.config import ProbeConfig
 from radray.probe.embed_rows import EmbedRows
@@ -100,7 +99,7 @@ def embed_networks(
 def _embed(networks: Mapping[str, Network], folder: str, config: ProbeConfig) -> None:
     wishes = {
         name: {
-            "run": each.run.url if each.run.url == IMAGENET else storage.normalise_url(each.run.url),
+            "run": each.run.url,
             "digest": each.run.digest,
             "wanted_ids": each.wanted_ids,
         }

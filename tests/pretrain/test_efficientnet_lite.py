@@ -89,7 +89,7 @@ def test_the_first_half_rests_where_it_is_told_to(frozen: bool) -> None:
     assert {name for name in before if name not in early and name.endswith("weight")} <= changed
 
 
-def test_gradients_of_half_precision_are_those_of_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_of_half_precision_are_those_of_full() -> None:
     method = built(frozen=True)
     method.eval()
     images = torch.rand(4, 1, 64, 64)
