@@ -3,8 +3,8 @@
 python jobs/review.py --findings out/findings
 """
 
-from radray.audit.config import ReviewConfig
 from radray.cli import run_job
+from radray.review.config import ReviewConfig
 
 if __name__ == "__main__":
-    run_job(ReviewConfig, "radray.audit.review_server:run_review")
+    run_job(ReviewConfig, "radray.review.server:run_review")

@@ -1,1 +1,1 @@
-"""What is wrong in an archive: label errors, missing labels, out-of-domain images, near-duplicates; the review page."""
+"""What is wrong in an archive: label errors, missing labels, out-of-domain images, near-duplicates."""

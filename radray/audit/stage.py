@@ -17,8 +17,8 @@ from radray.audit.inputs import FACT_COLUMNS, AuditRows, load_rows
 from radray.audit.label_errors import Suspicion, suspect_labels
 from radray.audit.measure import load_truth, measure_queue, out_of_domain_auroc
 from radray.audit.neighbours import Neighbours, find_neighbours, neighbour_votes, unit_rows
-from radray.audit.review_page import write_review_page
 from radray.errors import ConfigError, Reason, Status
+from radray.review.page import write_review_page
 
 FINDINGS_FILE = "findings.parquet"
 DISAGREEMENT_FILE = "disagreement.csv"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from radray.audit.verdicts import Ruling, Verdict, standing_verdicts
+from radray.review.verdicts import Ruling, Verdict, standing_verdicts
 
 
 class Source(StrEnum):

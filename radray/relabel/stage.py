@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray import storage
-from radray.audit.verdicts import Verdict, parse_verdicts
 from radray.errors import ConfigError
 from radray.regions import SHIPPED, load_regions
 from radray.relabel.config import RelabelConfig
 from radray.relabel.policy import Decision, Source, decide_label, settle_verdicts
+from radray.review.verdicts import Verdict, parse_verdicts
 from radray.score.versions import latest_predictions
 
 LABELS_SCHEMA = pa.schema(

@@ -1,109 +1,14 @@
-"""What the ensemble's strongest network looks at: guided Grad-CAM (Selvaraju et al., arXiv 1610.02391), by captum."""
+"""What the ensemble's strongest network looks at, drawn and tabulated."""
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from captum.attr import GuidedGradCam
-from torch import Tensor, nn
-from torch.nn import functional
 
-from radray.ensemble import Bundle, Member
+from radray.ensemble.attention import Maps, Pixels, border_share
 from radray.report.style import canvas, to_png
-
-BORDER = 0.1
-"""Width of the frame whose share of the attention is told, of the side."""
-_LEAST = 1e-6
-Maps = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
-
-
-def attention(bundle: Bundle, images: Pixels, regions: Sequence[int]) -> Maps | None:
-    """Where the reasons for a region lie in an image.
-
-    Args:
-        bundle: On the CPU; of its members the one with the largest share that has feature maps is asked.
-        images: UInt8[n, side, side], cleaned as the bundle says.
-        regions: The region asked about, of each image.
-
-    Returns:
-        Float32[n, input_px, input_px], 0 to 1; None where no member has feature maps.
-    """
-    for member in sorted(bundle.members, key=lambda each: -each.share):
-        model = _Explained(member)
-        layer = model.last_maps()
-        if layer is None:
-            continue
-        grey = torch.from_numpy(images.copy())[:, None].float() / 255
-        side = member.backbone.side_px
-        if side != grey.shape[-1]:
-            grey = functional.interpolate(grey, size=side, mode="bilinear", antialias=True, align_corners=False)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
-            found = GuidedGradCam(model, layer).attribute(
-                grey.requires_grad_(), target=torch.tensor(list(regions)), interpolate_mode="bilinear"
-            )
-        positive = found[:, 0].clamp_min(0).detach()
-        strongest = positive.flatten(1).quantile(0.995, dim=1).clamp_min(_LEAST)
-        maps: Maps = (positive / strongest[:, None, None]).clamp_max(1).numpy()
-        return maps
-    return None
-
-
-class _Explained(nn.Module):
-    """Grey images to a member's logits, so built that gradients can be read from it."""
-
-    def __init__(self, member: Member) -> None:
-        super().__init__()
-        self.backbone = copy.deepcopy(member.backbone).eval()
-        for module in list(self.backbone.modules()):
-            if isinstance(module, nn.ReLU):
-                module.inplace = False
-            for name, child in module.named_children():
-                if isinstance(child, nn.ReLU6):
-                    setattr(module, name, nn.Sequential(nn.ReLU(), _AtMostSix()))
-        self._member = member
-
-    def forward(self, grey: Tensor) -> Tensor:
-        features = self.backbone(grey)
-        if not self._member.own_head:
-            # The signed square root of `normalise`, with a slope at 0.
-            rooted = features.sign() * (features.abs() + _LEAST).sqrt()
-            features = (functional.normalize(rooted, dim=1) - self._member.mean) / self._member.scale
-        return functional.linear(features, self._member.weight, self._member.bias)
-
-    def last_maps(self) -> nn.Module | None:
-        """The last layer whose maps still show where things are; None for a network without maps."""
-        network, name = self.backbone.network, self.backbone.name
-        if name == "resnet10":
-            return network.get_submodule("stages.2")
-        if name.startswith("resnet"):
-            return network.get_submodule("layer4")
-        if name == "efficientnet_lite0":
-            return network.get_submodule("blocks")
-        return network.get_submodule("features.7") if name == "convnext_tiny" else None
-
-
-class _AtMostSix(nn.Module):
-    """The other half of ReLU6: captum guides gradients through ReLU alone."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features.clamp_max(6)
-
-
-def border_share(maps: Maps) -> npt.NDArray[np.float64]:
-    """Share of each map's attention in the frame along the image's edges (it covers 36 % of the area): Float64[n]."""
-    width = max(1, round(BORDER * maps.shape[-1]))
-    inside = maps[:, width:-width, width:-width].sum(axis=(1, 2), dtype=np.float64)
-    total = maps.sum(axis=(1, 2), dtype=np.float64)
-    share: npt.NDArray[np.float64] = 1 - inside / np.maximum(total, _LEAST)
-    return share
 
 
 def draw_attention(images: Pixels, maps: Maps, words: Sequence[str], columns: int = 4) -> bytes:

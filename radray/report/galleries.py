@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from radray.audit.thumbnails import encode_png
 from radray.images.reading import load_pictures
 from radray.report.sources import usable
 from radray.report.style import SOFT, WARN, canvas, to_png
+from radray.review.thumbnails import encode_png
 
 TILE_PX = 192
 """Longest side of a picture on the page."""

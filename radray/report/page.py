@@ -11,9 +11,9 @@ from typing import Any
 import jinja2
 
 from radray import storage
-from radray.audit.thumbnails import data_uri
 from radray.report.galleries import Card
 from radray.report.sources import Sources
+from radray.review.thumbnails import data_uri
 from radray.version import __version__
 
 Rows = Sequence[Mapping[str, Any]]

@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from radray import storage
-from radray.audit.verdicts import Verdict, parse_verdicts
 from radray.errors import Status
 from radray.pretrain.journal import read_journal
 from radray.pretrain.run import find_run_folders, is_run, read_document
 from radray.report.config import STAGES, ReportConfig
+from radray.review.verdicts import Verdict, parse_verdicts
 from radray.score.versions import latest_predictions
 
 ENSEMBLE = "ensemble"

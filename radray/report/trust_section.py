@@ -84,7 +84,8 @@ def _attention_of(
     sources: Sources, probe: str, table: str, chosen: list[dict[str, Any]], name: str, title: str
 ) -> list[Block]:
     from radray.ensemble import Bundle
-    from radray.report.attention import attention, attention_rows, border_share, draw_attention
+    from radray.ensemble.attention import attention, border_share
+    from radray.report.attention import attention_rows, draw_attention
 
     def left_out(why: str) -> list[Block]:
         sources.left_out.append(f"{title}: left out, {why}")

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from radray.audit.verdicts import Ruling, Verdict, standing_verdicts
 from radray.report.page import Block
+from radray.review.verdicts import Ruling, Verdict, standing_verdicts
 
 LABEL_WRONG = "label wrong, answer right"
 BOTH_WRONG = "label and answer wrong"

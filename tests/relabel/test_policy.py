@@ -1,7 +1,7 @@
 import pytest
 
-from radray.audit.verdicts import Verdict
 from radray.relabel.policy import Decision, Source, decide_label, settle_verdicts
+from radray.review.verdicts import Verdict
 
 
 def verdict(kind, region="", reviewer="a", uri="u"):

@@ -1,10 +1,10 @@
 import pytest
 
 from radray import storage
-from radray.audit.verdicts import Verdict, append_verdict
 from radray.errors import ConfigError
 from radray.relabel.config import RelabelConfig
 from radray.relabel.stage import run_relabel
+from radray.review.verdicts import Verdict, append_verdict
 from tests.audit.small_archive import REGIONS, write_small_archive
 
 

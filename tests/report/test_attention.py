@@ -12,12 +12,13 @@ import torch
 from radray import storage
 from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle, Member
+from radray.ensemble.attention import attention, border_share
 from radray.errors import ConfigError
 from radray.images.reading import save_cleaning
 from radray.pretrain.backbone import Backbone
 from radray.pretrain.weights import load_weights
 from radray.regions import load_regions
-from radray.report.attention import attention, border_share, draw_attention
+from radray.report.attention import draw_attention
 from radray.report.config import ReportConfig
 from radray.report.sources import Sources
 from radray.report.trust_section import attention_blocks

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from radray.audit.verdicts import Verdict
 from radray.report.verdict_block import judge_errors, theoretical_accuracy, verdict_block
+from radray.review.verdicts import Verdict
 
 TEST = [
     {"uri": "a", "label": "knee", "region": "knee"},

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray import storage
-from radray.audit.thumbnails import data_uri, encode_png
 from radray.images.reading import load_pictures
+from radray.review.thumbnails import data_uri, encode_png
 
 PAGE_FILE = "review.html"
 PICTURE_PX = 320
 NEIGHBOUR_PX = 72
-_PACKAGE = jinja2.PackageLoader("radray.audit", "pages")
+_PACKAGE = jinja2.PackageLoader("radray.review", "pages")
 
 
 def write_review_page(output: str, found: pa.Table, images_url: str, titles: dict[str, str], limit: int) -> int:

@@ -4,8 +4,8 @@ from http.client import HTTPConnection
 
 import pytest
 
-from radray.audit.review_server import ReviewServer
-from radray.audit.verdicts import Verdict, append_verdict, parse_verdicts, standing_verdicts
+from radray.review.server import ReviewServer
+from radray.review.verdicts import Verdict, append_verdict, parse_verdicts, standing_verdicts
 
 
 @pytest.fixture

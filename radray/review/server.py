@@ -19,10 +19,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from radray import storage
-from radray.audit.config import ReviewConfig
-from radray.audit.review_page import PAGE_FILE
-from radray.audit.verdicts import COLUMNS, Verdict, append_verdict, now, parse_verdicts, standing_verdicts
 from radray.errors import ConfigError
+from radray.review.config import ReviewConfig
+from radray.review.page import PAGE_FILE
+from radray.review.verdicts import COLUMNS, Verdict, append_verdict, now, parse_verdicts, standing_verdicts
 
 _LARGEST_BODY = 16_384
 
