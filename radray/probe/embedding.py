@@ -61,13 +61,17 @@ class Stored:
     folder: str
     column: str
 
-    def read(self, row_ids: Ids) -> HalfArray:
+    def read(self, row_ids: Ids, *, gaps: bool = False) -> HalfArray:
         """Float16[n, d] of the images with these ids, before normalisation, 0 where not wanted.
 
+        Args:
+            row_ids: Int64[n].
+            gaps: Whether images may be missing from the tables: 0 too.
+
         Raises:
-            RuntimeError: The tables do not hold the images asked for.
+            RuntimeError: Images are missing and may not be.
         """
-        return _read(self.folder, self.column, row_ids)
+        return _read(self.folder, self.column, row_ids, gaps)
 
 
 def write_members(output: str, found: Mapping[str, Stored], runs: Mapping[str, Run]) -> None:
@@ -192,17 +196,19 @@ def _holds(folder: str, row_ids: Ids) -> bool:
     return bool(np.isin(row_ids, ids).all())
 
 
-def _read(folder: str, column: str, row_ids: Ids) -> HalfArray:
+def _read(folder: str, column: str, row_ids: Ids, gaps: bool) -> HalfArray:
     table = storage.read_table(folder, columns=[streaming.ID_COLUMN, column])
     ids, vectors = table[streaming.ID_COLUMN].to_numpy(), table[column].combine_chunks()
     dimension = vectors.type.list_size
     order = np.argsort(ids)
     rows = order[np.searchsorted(ids, row_ids, sorter=order).clip(max=len(ids) - 1)]
-    if not np.array_equal(ids[rows], row_ids):
+    known = ids[rows] == row_ids
+    if not gaps and not known.all():
         raise RuntimeError(f"{folder} does not hold every image; delete it and run the probe again")
     features = np.zeros((len(ids), dimension), np.float16)
     features[pc.is_valid(vectors).to_numpy(zero_copy_only=False)] = _values(vectors).reshape(-1, dimension)
     ordered: HalfArray = features[rows]
+    ordered[~known] = 0
     return ordered
 
 

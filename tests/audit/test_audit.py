@@ -39,7 +39,7 @@ def test_summary_counts_and_measures(audited):
 
 def test_findings_are_ranked_scores_with_evidence(audited):
     _, config, summary = audited
-    table = storage.read_table(config.output)
+    table = storage.read_table(storage.join(config.output, "findings.parquet"))
     assert table.schema.equals(FINDINGS_SCHEMA)
     by_issue = {}
     for row in table.to_pylist():
@@ -57,7 +57,11 @@ def test_findings_are_ranked_scores_with_evidence(audited):
 
 def test_a_copy_under_another_patient_is_a_possible_mix_up(audited):
     _, config, _ = audited
-    (row,) = [row for row in storage.read_table(config.output).to_pylist() if row["issue"] == "near_duplicate"]
+    (row,) = [
+        row
+        for row in storage.read_table(storage.join(config.output, "findings.parquet")).to_pylist()
+        if row["issue"] == "near_duplicate"
+    ]
     evidence = json.loads(row["evidence"])
     assert row["uri"] == "/archive/99999.dcm"
     assert evidence["equal_pixels"]
@@ -76,9 +80,9 @@ def test_header_strings_on_the_page_are_text_and_nothing_is_loaded(audited):
 
 def test_a_second_audit_gives_the_same_findings(audited):
     _, config, summary = audited
-    before = storage.read_table(config.output)
+    before = storage.read_table(storage.join(config.output, "findings.parquet"))
     assert run_audit(config) == summary
-    assert storage.read_table(config.output).equals(before)
+    assert storage.read_table(storage.join(config.output, "findings.parquet")).equals(before)
 
 
 def test_missing_inputs_are_refused_by_name(audited, tmp_path):
