@@ -137,7 +137,9 @@ def render_served_page() -> str:
 
 def served_policy() -> str:
     """Its Content-Security-Policy: own files only, nothing inline."""
-    return f"{_CLOSED}frame-ancestors 'none'; img-src blob:; style-src 'self'; script-src 'self'; connect-src 'self'"
+    return (
+        f"{_CLOSED}frame-ancestors 'none'; img-src blob: data:; style-src 'self'; script-src 'self'; connect-src 'self'"
+    )
 
 
 @lru_cache
