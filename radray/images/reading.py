@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -119,20 +119,26 @@ def _pixels(
 
 def load_pictures(images_url: str, row_ids: Iterable[int]) -> dict[int, npt.NDArray[np.uint8]]:
     """The stored (cleaned, text masked) images of some rows, by row id; rows without image are left out."""
+    return {row_id: image for batch in stream_pictures(images_url, row_ids) for row_id, image in batch.items()}
+
+
+def stream_pictures(
+    images_url: str, row_ids: Iterable[int], *, batch: int = 512
+) -> Iterator[dict[int, npt.NDArray[np.uint8]]]:
+    """The same a batch at a time, in the order of the table: for more pictures than memory holds."""
     wanted = sorted(set(row_ids))
     files = [storage.locate(file).path for file in storage.list_files(images_url, ".parquet")]
     if not wanted or not files:
-        return {}
+        return
     import pyarrow.dataset as dataset  # imports pandas: seconds
 
     table = dataset.dataset(files, filesystem=storage.locate(images_url).arrow, format="parquet")
     rows = pc.field("row_id").isin(wanted) & pc.field("image").is_valid()
-    pictures = {}
-    for batch in table.to_batches(columns=["row_id", "image", "side_px"], filter=rows, batch_size=512):
-        for row in batch.to_pylist():
-            side = row["side_px"]
-            pictures[row["row_id"]] = np.frombuffer(row["image"], np.uint8).reshape(side, side)
-    return pictures
+    for part in table.to_batches(columns=["row_id", "image", "side_px"], filter=rows, batch_size=batch):
+        yield {
+            row["row_id"]: np.frombuffer(row["image"], np.uint8).reshape(row["side_px"], row["side_px"])
+            for row in part.to_pylist()
+        }
 
 
 def save_cleaning(url: str, cleaning: CleaningConfig) -> None:

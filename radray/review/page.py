@@ -1,9 +1,12 @@
-"""The review page: the queue with its pictures in one HTML file that needs no server and no network."""
+"""The review page: what the audit leaves for it, and the same queue as one HTML file that needs no server."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+from functools import lru_cache
+from importlib import resources
 from typing import Any
 
 import jinja2
@@ -11,74 +14,88 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray import storage
-from radray.images.reading import load_pictures
-from radray.review.thumbnails import data_uri, encode_png
+from radray.errors import BundleError
+from radray.review.pictures import Drawn, PictureReader, PictureWriter, draw_pictures
+from radray.review.queue import choose_rows, describe_evidence, item_id, page_issue, relatives
+from radray.review.thumbnails import data_uri
 
 PAGE_FILE = "review.html"
-PICTURE_PX = 320
-NEIGHBOUR_PX = 72
+FOLDER = "review"
+ITEMS_FILE = "items.json"
+OFFLINE_BYTES = 48 << 20
+"""Pictures that the one-file page holds at most; the served page holds all."""
+SCRIPTS = ("verdicts.js", "picture.js", "panel.js", "lists.js", "dialogs.js", "main.js")
 _PACKAGE = jinja2.PackageLoader("radray.review", "pages")
+_CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'; "
 
 
-def write_review_page(output: str, found: pa.Table, images_url: str, titles: dict[str, str], limit: int) -> int:
-    """Write review.html; return how many findings it shows.
+def write_review_page(
+    output: str,
+    found: pa.Table,
+    images_url: str,
+    titles: dict[str, str],
+    limit: int,
+    *,
+    bundle_url: str | None = None,
+    seed: int = 0,
+) -> int:
+    """Write `review/` (items and pictures, for the server) and review.html; return how many findings they show.
 
     Args:
-        output: Folder that gets the page.
-        found: The findings.
+        output: Folder that gets them.
+        found: The findings, and controls where there are any.
         images_url: The images table, for the pictures.
         titles: Region name → title, in class order.
         limit: Most findings of each issue.
+        bundle_url: The bundle whose strongest network is asked for heat maps; None for none.
+        seed: Of the order in which controls are mixed in.
     """
-    items = queue_items(found, images_url, limit)
-    storage.write_bytes(storage.join(output, PAGE_FILE), render_review_page(items, titles).encode())
+    rows = choose_rows(found, limit, seed)
+    writer = PictureWriter()
+    near = [one for row in rows for one in relatives(row["evidence"])]
+    asked = {row["row_id"]: [name for name in (row["suggested"], row["label"]) if name in titles] for row in rows}
+    shown = [row["row_id"] for row in rows]
+    drawn = draw_pictures(writer, images_url, shown, near, asked, _load_bundle(bundle_url))
+    labels = _labels(images_url, near)
+    items = [_item(row, drawn, labels) for row in rows if row["row_id"] in drawn.large]
+    uris = {item_id(row["row_id"]): row["uri"] for row in rows}
+    key = hashlib.blake2b("\n".join(item["id"] + item["issue"] for item in items).encode(), digest_size=8).hexdigest()
+    queue = {"key": key, "titles": titles, "items": items}
+    folder = storage.join(output, FOLDER)
+    writer.close(folder)
+    storage.write_bytes(storage.join(folder, ITEMS_FILE), json.dumps(queue).encode())
+    page = render_offline_page(queue, uris, PictureReader(folder))
+    storage.write_bytes(storage.join(output, PAGE_FILE), page.encode())
     return len(items)
 
 
-def queue_items(found: pa.Table, images_url: str, limit: int) -> list[dict[str, Any]]:
-    """What the page knows of each finding, in rank order within each issue; findings without picture are left out."""
-    rows = [row for row in found.to_pylist() if row["rank"] <= limit]
-    for row in rows:
-        row["evidence"] = json.loads(row["evidence"])
-    relatives = {row["row_id"]: _relatives(row["evidence"]) for row in rows}
-    wanted = {row["row_id"] for row in rows} | {one for near in relatives.values() for one in near}
-    pictures = load_pictures(images_url, wanted)
-    labels = _labels(images_url, [one for near in relatives.values() for one in near])
-    return [
-        {
-            **{name: row[name] for name in ("uri", "issue", "rank", "label", "suggested", "confidence", "station")},
-            "score": round(row["score"], 4),
-            "top": row["evidence"].get("top", []),
-            "note": _note(row["evidence"]),
-            "picture": data_uri(encode_png(pictures[row["row_id"]], PICTURE_PX)),
-            "neighbours": [
-                {"label": labels.get(one), "picture": data_uri(encode_png(pictures[one], NEIGHBOUR_PX))}
-                for one in relatives[row["row_id"]]
-                if one in pictures
-            ],
-        }
-        for row in rows
-        if row["row_id"] in pictures
-    ]
+def _load_bundle(url: str | None) -> Any:
+    if url is None:
+        return None
+    from radray.ensemble import Bundle
+
+    try:
+        return Bundle.load(url, device="cpu")
+    except BundleError:
+        # A page without heat maps is better than none; scoring has refused the bundle already where it matters.
+        return None
 
 
-def render_review_page(items: list[dict[str, Any]], titles: dict[str, str]) -> str:
-    """The page as HTML; header strings are data in it, never markup."""
-    environment = jinja2.Environment(loader=_PACKAGE, autoescape=True)
-    key = hashlib.blake2b("\n".join(item["uri"] for item in items).encode(), digest_size=8).hexdigest()
-    return environment.get_template("review.html.j2").render(queue={"key": key, "titles": titles, "items": items})
-
-
-def _relatives(evidence: dict[str, Any]) -> list[int]:
-    near: list[int] = evidence.get("neighbours") or ([evidence["of"]] if "of" in evidence else [])
-    return near
-
-
-def _note(evidence: dict[str, Any]) -> str:
-    if "of" not in evidence:
-        return ""
-    what = "same pixels as" if evidence["equal_pixels"] else f"{evidence['bits']} of 64 hash bits differ from"
-    return f"{what} the image beside it" + (", of another patient" if evidence["across_patients"] else "")
+def _item(row: dict[str, Any], drawn: Drawn, labels: dict[int, str | None]) -> dict[str, Any]:
+    row_id, suggested, label = row["row_id"], row["suggested"], row["label"]
+    return {
+        "id": item_id(row_id),
+        "issue": page_issue(row["issue"]),
+        "label": label,
+        "suggested": suggested,
+        "station": row["station"],
+        "top": row["evidence"].get("top", []),
+        "note": describe_evidence(row),
+        "picture": drawn.large[row_id],
+        "thumb": drawn.small[row_id],
+        "near": [[drawn.small[one], labels.get(one)] for one in relatives(row["evidence"]) if one in drawn.small],
+        "heat": [drawn.heat.get((row_id, name or "")) for name in (suggested, label)],
+    }
 
 
 def _labels(images_url: str, row_ids: list[int]) -> dict[int, str | None]:
@@ -86,3 +103,62 @@ def _labels(images_url: str, row_ids: list[int]) -> dict[int, str | None]:
         images_url, columns=["row_id", "label"], filter=pc.field("row_id").isin(sorted(set(row_ids)))
     )
     return dict(zip(rows["row_id"].to_pylist(), rows["label"].to_pylist(), strict=True))
+
+
+def render_offline_page(queue: dict[str, Any], uris: dict[str, str], pictures: PictureReader) -> str:
+    """The page as one HTML file; header strings are data in it, never markup.
+
+    Args:
+        queue: key, titles, items.
+        uris: Item → key of the image, for verdicts.csv.
+        pictures: Those that the items name; items whose pictures are beyond `OFFLINE_BYTES` are left out.
+    """
+    inline: dict[int, str] = {}
+    items, size = [], 0
+    for item in queue["items"]:
+        # The small picture is made of the large one; heat maps and neighbours come along.
+        own = {item["picture"], *(near for near, _ in item["near"]), *item["heat"]} - {None, *inline}
+        bodies = {number: data_uri(pictures.read(number)) for number in own}
+        size += sum(map(len, bodies.values()))
+        if size > OFFLINE_BYTES:
+            break
+        inline |= bodies
+        items.append(item | {"uri": uris[item["id"]], "thumb": item["picture"]})
+    offline = queue | {"items": items, "pictures": inline, "left_out": len(queue["items"]) - len(items)}
+    script, style = page_script(), page_part("review.css")
+    policy = f"{_CLOSED}img-src data:; style-src {_digest(style)}; script-src {_digest(script)}"
+    return _render(policy=policy, queue=offline, script=script, style=style)
+
+
+def render_served_page() -> str:
+    """The page that asks its server for everything; there is nothing in it that needs a token."""
+    return _render(policy="", queue=None, script="", style="")
+
+
+def served_policy() -> str:
+    """Its Content-Security-Policy: own files only, nothing inline."""
+    return (
+        f"{_CLOSED}frame-ancestors 'none'; img-src blob: data:; style-src 'self'; script-src 'self'; connect-src 'self'"
+    )
+
+
+@lru_cache
+def page_part(name: str) -> str:
+    """A style sheet or script of the page."""
+    return resources.files("radray.review").joinpath("pages", name).read_text()
+
+
+@lru_cache
+def page_script() -> str:
+    """All scripts of the page, one behind the other."""
+    return '"use strict";\n' + "\n".join(page_part(name) for name in SCRIPTS)
+
+
+def _render(**given: Any) -> str:
+    environment = jinja2.Environment(loader=_PACKAGE, autoescape=True)
+    return environment.get_template("review.html.j2").render(**given)
+
+
+def _digest(text: str) -> str:
+    """A source expression of the Content-Security-Policy that allows just this text."""
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"

@@ -1,140 +1,201 @@
-"""The review page on this machine: each verdict is on the disk before its key's answer is out.
+"""The review page behind HTTP: each verdict is on the disk before its key's answer is out.
 
-Bound to 127.0.0.1; every request needs the token of this start's URL, and a Host of this machine (a page elsewhere
-cannot reach it by a renamed host). Closed with Ctrl-C; started again, it shows the verdicts given so far.
+Every request for data needs a token, which the page takes from its URL's fragment (never sent, never logged) and sends
+in a header. On this machine the server is bound to 127.0.0.1 and wants a Host of this machine, so that a page
+elsewhere cannot reach it by a renamed host. Closed with Ctrl-C; started again, it shows the verdicts given so far.
 """
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import json
-import secrets
+import socket
 import sys
-import threading
-from dataclasses import asdict
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from dataclasses import astuple, replace
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote
+
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
 
 from radray import storage
 from radray.errors import ConfigError
 from radray.review.config import ReviewConfig
-from radray.review.page import PAGE_FILE
-from radray.review.verdicts import COLUMNS, Verdict, append_verdict, now, parse_verdicts, standing_verdicts
+from radray.review.desk import ReviewDesk
+from radray.review.page import page_part, page_script, render_served_page, served_policy
+from radray.review.reviewers import Reviewers, add_reviewers, new_token, read_reviewers
+from radray.review.verdict_file import VerdictFile
+from radray.review.verdicts import Verdict, parse_verdicts
 
+LOCAL_HOSTS = ("127.0.0.1", "localhost")
+TOKEN_HEADER = "x-radray-token"
+NAME_HEADER = "x-radray-reviewer"
 _LARGEST_BODY = 16_384
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
 
-class ReviewServer(ThreadingHTTPServer):
-    """Serves one review page and keeps its verdicts."""
+def review_app(desk: ReviewDesk, *, hosts: tuple[str, ...] | None = LOCAL_HOSTS) -> FastAPI:
+    """The ASGI application; its URLs are relative, so it may be mounted anywhere.
 
-    daemon_threads = True
+    Args:
+        desk: What is reviewed.
+        hosts: Names under which it may be asked; None where a reverse proxy in front of it sees to that.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    page, script = render_served_page(), page_script()
 
-    def __init__(self, page: bytes, verdicts_path: str, port: int) -> None:
-        """Bind to 127.0.0.1:`port`.
-
-        Raises:
-            ConfigError: The port is taken.
-        """
-        self.page, self.verdicts_path = page, Path(verdicts_path)
-        self.token = secrets.token_urlsafe(24)
-        self.appending = threading.Lock()
-        try:
-            super().__init__(("127.0.0.1", port), _Request)
-        except OSError as error:
-            raise ConfigError(f"--port {port} cannot be used ({error.strerror}); set another, or 0 for any") from error
-
-    @property
-    def url(self) -> str:
-        """The page's URL, token included."""
-        return f"http://127.0.0.1:{self.server_port}/?token={self.token}"
-
-    def verdicts(self) -> list[Verdict]:
-        """All verdicts so far, oldest first."""
-        if not self.verdicts_path.exists():
-            return []
-        return parse_verdicts(self.verdicts_path.read_bytes(), str(self.verdicts_path))
-
-
-class _Request(BaseHTTPRequestHandler):
-    server: ReviewServer
-    server_version = "radray"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        if not self._is_allowed():
-            return
-        path = urlsplit(self.path).path
-        if path == "/":
-            self._answer(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
-        elif path == "/verdicts":
-            body = json.dumps([asdict(verdict) for verdict in self.server.verdicts()])
-            self._answer(HTTPStatus.OK, body.encode(), "application/json")
+    @app.middleware("http")
+    async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        host = (request.headers.get("host") or "").rsplit(":", 1)[0]
+        if hosts is not None and host not in hosts:
+            response: Response = JSONResponse({"detail": "not under this name"}, 403)
         else:
-            self._answer(HTTPStatus.NOT_FOUND, b"not found", "text/plain")
+            response = await answer(request)
+        response.headers.update(_HEADERS | {"Content-Security-Policy": served_policy()})
+        return response
 
-    def do_POST(self) -> None:
-        if not self._is_allowed():
-            return
-        length = int(self.headers.get("Content-Length") or 0)
-        if urlsplit(self.path).path != "/verdicts" or not 0 < length <= _LARGEST_BODY:
-            self._answer(HTTPStatus.NOT_FOUND, b"not found", "text/plain")
-            return
+    def known(request: Request) -> str | None:
+        """The token's reviewer, None for the shared token."""
+        is_known, name = desk.reviewers.identify(request.headers.get(TOKEN_HEADER, ""))
+        if not is_known:
+            raise HTTPException(403, "open the URL that jobs/review.py printed, with all that stands behind the #")
+        return name
+
+    def reviewer(request: Request, known: str | None = Depends(known)) -> str:
         try:
-            given: dict[str, Any] = json.loads(self.rfile.read(length))
-            verdict = Verdict(**{name: str(given.get(name) or "") for name in COLUMNS} | {"time": now()})
-        except (ValueError, AttributeError, ConfigError) as error:
-            self._answer(HTTPStatus.BAD_REQUEST, str(error).encode(), "text/plain; charset=utf-8")
-            return
-        with self.server.appending:
-            append_verdict(self.server.verdicts_path, verdict)
-        self._answer(HTTPStatus.NO_CONTENT, b"", "text/plain")
+            return desk.name_reviewer(known, unquote(request.headers.get(NAME_HEADER, "")))
+        except ConfigError as error:
+            raise HTTPException(400, str(error)) from error
 
-    def _is_allowed(self) -> bool:
-        host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
-        given = self.headers.get("X-Radray-Token") or parse_qs(urlsplit(self.path).query).get("token", [""])[0]
-        if host in ("127.0.0.1", "localhost") and hmac.compare_digest(given.encode(), self.server.token.encode()):
-            return True
-        self._answer(HTTPStatus.FORBIDDEN, b"open the URL that jobs/review.py printed, token included", "text/plain")
-        return False
+    @app.get("/")
+    def show_page() -> Response:
+        return Response(page, media_type="text/html")
 
-    def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("X-Frame-Options", "DENY")
-        self.send_header("Referrer-Policy", "no-referrer")
-        self.end_headers()
-        self.wfile.write(body)
+    @app.get("/review.js")
+    def show_script() -> Response:
+        return Response(script, media_type="text/javascript")
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not logged: they name images."""
+    @app.get("/review.css")
+    def show_style() -> Response:
+        return Response(page_part("review.css"), media_type="text/css")
+
+    @app.get("/queue")
+    def show_queue(name: str | None = Depends(known)) -> Response:
+        return Response(desk.queue(name), media_type="application/json")
+
+    @app.get("/picture/{number}", dependencies=[Depends(known)])
+    def show_picture(number: int) -> Response:
+        try:
+            return Response(desk.pictures.read(number), media_type="image/png")
+        except IndexError as error:
+            raise HTTPException(404, "no such picture") from error
+
+    @app.get("/verdicts")
+    def show_verdicts(name: str = Depends(reviewer)) -> dict[str, Any]:
+        return desk.verdicts(name)
+
+    @app.post("/verdicts")
+    async def take_verdict(request: Request, name: str = Depends(reviewer)) -> dict[str, Any]:
+        body = await _read_body(request)
+        try:
+            given = json.loads(body)
+            if not isinstance(given, dict):
+                raise ConfigError("a verdict is a JSON object")
+            return await run_in_threadpool(desk.give, name, given)
+        except (ValueError, ConfigError) as error:
+            raise HTTPException(400, str(error)) from error
+
+    @app.get("/agreement", dependencies=[Depends(known)])
+    def show_agreement() -> dict[str, Any]:
+        return desk.agreement()
+
+    @app.get("/accuracy", dependencies=[Depends(known)])
+    def show_accuracy() -> dict[str, Any] | None:
+        return desk.accuracy()
+
+    return app
+
+
+async def _read_body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _LARGEST_BODY:
+            raise HTTPException(413, f"a verdict has at most {_LARGEST_BODY} bytes")
+    return bytes(body)
 
 
 def run_review(config: ReviewConfig) -> dict[str, Any]:
-    """Serve until Ctrl-C; return counts of the verdicts.
+    """Serve until Ctrl-C, or only sum up with --summary; return counts, agreement and accuracy.
 
     Raises:
-        ConfigError: The port is taken, or the verdicts file is another file.
+        ConfigError: The port is taken, the verdicts file is another file or has another writer.
     """
-    page = storage.read_bytes(storage.join(config.findings, PAGE_FILE))
-    with ReviewServer(page, config.verdicts_path, config.port) as server:
-        server.verdicts()
-        print(
-            f"review page: {server.url}\nverdicts go to {server.verdicts_path}; Ctrl-C ends",
-            file=sys.stderr,
-            flush=True,
-        )
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            print("closed", file=sys.stderr)
-        standing = standing_verdicts(server.verdicts())
-    counts: dict[str, int] = {}
-    for verdict in standing.values():
-        counts[verdict.verdict] = counts.get(verdict.verdict, 0) + 1
-    return {"rows_out": len(standing), "by_verdict": counts, "verdicts": str(server.verdicts_path)}
+    with VerdictFile(config.verdicts_url) as file:
+        for url in config.merge:
+            _merge(file, url)
+        if config.summary:
+            return ReviewDesk(config.findings, file, Reviewers({})).summary()
+        tokens = add_reviewers(config.reviewers_url, config.reviewer) if config.reviewer else {}
+        hashes = read_reviewers(config.reviewers_url) if config.has_reviewers else {}
+        shared = None if hashes else new_token()
+        desk = ReviewDesk(config.findings, file, Reviewers(hashes, shared))
+        with _bind(config.port) as bound:
+            _announce(f"http://127.0.0.1:{bound.getsockname()[1]}/", desk, tokens, shared)
+            settings = uvicorn.Config(
+                review_app(desk),
+                access_log=False,  # requests name images
+                log_level="warning",
+                server_header=False,
+                timeout_graceful_shutdown=3,
+            )
+            try:
+                uvicorn.Server(settings).run(sockets=[bound])
+            except KeyboardInterrupt:
+                print("closed", file=sys.stderr)
+        return desk.summary()
+
+
+def _merge(file: VerdictFile, url: str) -> None:
+    lines = parse_verdicts(storage.read_bytes(url), url)
+    added = [file.append(_numbered(verdict, place)) for place, verdict in enumerate(lines)]
+    print(f"{url}: {sum(added)} verdicts added, {len(added) - sum(added)} were there already", file=sys.stderr)
+
+
+def _numbered(verdict: Verdict, place: int) -> Verdict:
+    """A line of an older file has no id; its content and place are one."""
+    body = repr((place, astuple(verdict))).encode()
+    return replace(verdict, id=verdict.id or hashlib.blake2b(body, digest_size=16).hexdigest())
+
+
+def _bind(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # A server that was killed leaves connections behind that would keep the port for a minute.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(("127.0.0.1", port))
+        bound.listen(128)
+    except OSError as error:
+        bound.close()
+        raise ConfigError(f"--port {port} cannot be used ({error.strerror}); set another, or 0 for any") from error
+    return bound
+
+
+def _announce(url: str, desk: ReviewDesk, tokens: dict[str, str], shared: str | None) -> None:
+    lines = [f"note: {note}" for note in desk.file.notes]
+    lines += [f"{name} (told once, keep it): {url}#token={token}" for name, token in tokens.items()]
+    if shared is not None:
+        lines.append(f"review page: {url}#token={shared}")
+    else:
+        lines.append(f"reviewers: {', '.join(desk.reviewers.names)}; each by the URL told when the name was added")
+    lines.append(f"verdicts go to {desk.file.url}; Ctrl-C ends")
+    print("\n".join(lines), file=sys.stderr, flush=True)

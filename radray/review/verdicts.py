@@ -1,17 +1,20 @@
-"""Verdicts: an append-only CSV file, one line a key press, and what it means in the end."""
+"""Verdicts: what a line of verdicts.csv says, and what many lines mean in the end."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
+import sys
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
+from typing import NamedTuple
 
 from radray.errors import ConfigError
+
+OUTSIDE = ""
+"""The outcome of an image that shows none of the regions."""
 
 
 class Ruling(StrEnum):
@@ -36,7 +39,7 @@ class Verdict:
     uri: str
     """Key of the image."""
     reviewer: str
-    """Name or initials, as the reviewer gives it."""
+    """Name or initials: of the reviewers' file, else as the reviewer gives it."""
     verdict: str
     """One of `Ruling`."""
     region: str = ""
@@ -44,6 +47,10 @@ class Verdict:
     time: str = ""
     """ISO 8601, UTC."""
     comment: str = ""
+    blind: str = ""
+    """`yes` where the model's opinion was hidden."""
+    id: str = ""
+    """Of this key press, given by the page (32 hex digits): a line that is sent twice counts once."""
 
     def __post_init__(self) -> None:
         """Check what a page or a file can get wrong.
@@ -58,49 +65,85 @@ class Verdict:
         if self.verdict in (Ruling.CONFIRM, Ruling.CORRECT) and not self.region:
             raise ConfigError(f"a {self.verdict} verdict without region was given; name the region")
 
+    @property
+    def outcome(self) -> str | None:
+        """The region it stands for, `OUTSIDE`, or None where the reviewer is unsure (or takes it back)."""
+        if self.verdict == Ruling.OUT_OF_DOMAIN:
+            return OUTSIDE
+        return self.region if self.verdict in (Ruling.CONFIRM, Ruling.CORRECT) else None
+
 
 COLUMNS = tuple(field.name for field in fields(Verdict))
+_NEEDED = ("uri", "reviewer", "verdict", "region")
 
 
-def append_verdict(path: str | Path, verdict: Verdict) -> None:
-    """Append one line and see it on the disk before returning."""
-    line = io.StringIO()
-    writer = csv.writer(line, lineterminator="\n")
-    target = Path(path)
-    if not target.exists() or target.stat().st_size == 0:
-        writer.writerow(COLUMNS)
-    writer.writerow(astuple(verdict))
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(descriptor, line.getvalue().encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+class VerdictLines(NamedTuple):
+    """What a verdicts file holds."""
+
+    verdicts: list[Verdict]
+    """Oldest first."""
+    whole_bytes: int
+    """Length of the file up to the end of its last whole line."""
+    columns: tuple[str, ...]
+    """Of its header; none in an empty file."""
 
 
-def parse_verdicts(body: bytes, source: str) -> list[Verdict]:
-    """The lines of a verdicts file, oldest first.
+def read_lines(body: bytes, source: str) -> VerdictLines:
+    """The lines of a verdicts file; a last line that was torn when its writer was killed is left out.
+
+    Its page never heard that a torn line was saved, and sends it again.
 
     Args:
-        body: CSV with a header of `COLUMNS`, UTF-8.
+        body: CSV with a header of `COLUMNS` (the last four may be missing), UTF-8.
         source: Its URL, for messages.
 
     Raises:
         ConfigError: Another file, or a line that is no verdict.
     """
+    whole = body.rfind(b"\n") + 1
+    if whole < len(body) and _is_whole(body):
+        whole = len(body)
     try:
-        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig")))
+        reader = csv.DictReader(io.StringIO(body[:whole].decode("utf-8-sig"), newline=""), strict=True)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: not UTF-8; save the verdicts as UTF-8 CSV") from error
-    if missing := [name for name in ("uri", "reviewer", "verdict", "region") if name not in (reader.fieldnames or ())]:
-        raise ConfigError(f"{source}: column {missing[0]!r} is missing; a verdicts file has {', '.join(COLUMNS)}")
-    verdicts = []
-    for number, row in enumerate(reader, 2):
-        try:
-            verdicts.append(Verdict(**{name: row.get(name) or "" for name in COLUMNS}))
-        except ConfigError as error:
-            raise ConfigError(f"{source} line {number}: {error}") from error
-    return verdicts
+    try:
+        columns = tuple(reader.fieldnames or ())
+        if whole and (missing := [name for name in _NEEDED if name not in columns]):
+            raise ConfigError(f"{source}: column {missing[0]!r} is missing; a verdicts file has {', '.join(COLUMNS)}")
+        verdicts = []
+        for row in reader:
+            try:
+                verdicts.append(Verdict(**{name: row.get(name) or "" for name in COLUMNS}))
+            except ConfigError as error:
+                raise ConfigError(f"{source} line {reader.line_num}: {error}") from error
+    except csv.Error as error:
+        raise ConfigError(f"{source}: no CSV ({error}); give a verdicts file of the review page") from error
+    return VerdictLines(verdicts, whole, columns)
+
+
+def _is_whole(body: bytes) -> bool:
+    """Whether a last line without line end (a spreadsheet may save it so) has all columns, the id with all digits."""
+    try:
+        rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error):
+        return False
+    names, last = rows[0], rows[-1]
+    return len(rows) > 1 and len(last) == len(names) and (names[-1] != "id" or len(last[-1]) == 32)
+
+
+def parse_verdicts(body: bytes, source: str) -> list[Verdict]:
+    """The verdicts of a file, oldest first; says on standard error where the last line is torn.
+
+    Raises:
+        ConfigError: Another file, or a line that is no verdict.
+    """
+    lines = read_lines(body, source)
+    if body and not lines.columns:
+        raise ConfigError(f"{source}: no whole line; a verdicts file has {', '.join(COLUMNS)}")
+    if lines.whole_bytes < len(body):
+        print(f"{source}: the last line is torn and left out; it had not been answered as saved", file=sys.stderr)
+    return lines.verdicts
 
 
 def standing_verdicts(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
@@ -113,6 +156,20 @@ def standing_verdicts(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verd
         elif stack:
             stack.pop()
     return {key: stack[-1] for key, stack in stacks.items() if stack}
+
+
+def outcomes_by_image(verdicts: Iterable[Verdict]) -> dict[str, dict[str, str]]:
+    """What the reviewers say of each image: uri → reviewer → outcome; who is unsure says nothing."""
+    found: dict[str, dict[str, str]] = {}
+    for (uri, reviewer), verdict in standing_verdicts(verdicts).items():
+        if verdict.outcome is not None:
+            found.setdefault(uri, {})[reviewer] = verdict.outcome
+    return found
+
+
+def settled_outcomes(verdicts: Iterable[Verdict]) -> dict[str, str]:
+    """The outcome of each image about which nobody who is sure differs: uri → region or `OUTSIDE`."""
+    return {uri: next(iter(of.values())) for uri, of in outcomes_by_image(verdicts).items() if len({*of.values()}) == 1}
 
 
 def now() -> str:

@@ -4,7 +4,8 @@ from radray import storage
 from radray.errors import ConfigError
 from radray.relabel.config import RelabelConfig
 from radray.relabel.stage import run_relabel
-from radray.review.verdicts import Verdict, append_verdict
+from radray.review.verdict_file import append_verdict
+from radray.review.verdicts import Verdict
 from tests.audit.small_archive import REGIONS, write_small_archive
 
 

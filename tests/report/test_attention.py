@@ -12,7 +12,7 @@ import torch
 from radray import storage
 from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle, Member
-from radray.ensemble.attention import attention, border_share
+from radray.ensemble.attention import attention, border_share, coarse_attention
 from radray.errors import ConfigError
 from radray.images.reading import save_cleaning
 from radray.pretrain.backbone import Backbone
@@ -81,6 +81,19 @@ def test_the_bundle_is_left_as_it_was() -> None:
     before = bundle.predict(images).probabilities
     attention(bundle, images, [1, 2, 3])
     np.testing.assert_array_equal(bundle.predict(images).probabilities, before)
+
+
+@pytest.mark.parametrize("name", ["resnet10", "efficientnet_lite0"])
+def test_coarse_attention_lies_there_too(name: str) -> None:
+    image = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.circle(image, (20, 40), 8, 220, -1)
+    maps = coarse_attention(bundle_of(name), np.stack([image] * 4), [0, 3, 5, 7])
+    assert maps is not None and maps.ndim == 3 and maps.shape[0] == 4
+    assert maps.min() >= 0 and maps.max() == pytest.approx(1)
+    side = maps.shape[-1]
+    near = maps[:, :, : side // 2].sum(axis=(1, 2)) / np.maximum(maps.sum(axis=(1, 2)), 1e-6)
+    assert near.max() > 0.6
+    assert len({one.tobytes() for one in maps}) == 4
 
 
 def test_a_network_without_maps_has_no_attention() -> None:

@@ -1,61 +1,216 @@
-import json
-import threading
-from http.client import HTTPConnection
+from __future__ import annotations
 
+import asyncio
+import json
+import socket
+import uuid
+
+import httpx
 import pytest
 
-from radray.review.server import ReviewServer
-from radray.review.verdicts import Verdict, append_verdict, parse_verdicts, standing_verdicts
+from radray import storage
+from radray.errors import ConfigError
+from radray.review.config import ReviewConfig
+from radray.review.desk import ReviewDesk
+from radray.review.reviewers import Reviewers, add_reviewers, hash_token, read_reviewers
+from radray.review.server import review_app, run_review
+from radray.review.verdict_file import VerdictFile
+from radray.review.verdicts import parse_verdicts
+from tests.review.small_queue import write_small_queue
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory):
+    return write_small_queue(tmp_path_factory.mktemp("queue"))
 
 
 @pytest.fixture
-def server(tmp_path):
-    with ReviewServer(b"<p>page</p>", str(tmp_path / "verdicts.csv"), 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def desk(findings, tmp_path):
+    known = Reviewers({"Ann": hash_token("ann"), "Ben": hash_token("ben")}, shared_token="all")
+    with VerdictFile(str(tmp_path / "verdicts.csv")) as file:
+        yield ReviewDesk(findings, file, known)
 
 
-def ask(server, method, path, body=None, *, token=None, host="127.0.0.1"):
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
-    headers = {"Host": f"{host}:{server.server_port}"} | ({"X-Radray-Token": token} if token else {})
-    connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-    response = connection.getresponse()
-    answer = response.status, response.read()
-    connection.close()
-    return answer
+class Client:
+    """Asks the application without a socket."""
+
+    def __init__(self, app):
+        self.transport = httpx.ASGITransport(app)
+
+    def ask(self, method, path, **given):
+        async def one():
+            async with httpx.AsyncClient(transport=self.transport, base_url="http://127.0.0.1:8765") as client:
+                return await client.request(method, path, **given)
+
+        return asyncio.run(one())
+
+    def get(self, path, **given):
+        return self.ask("GET", path, **given)
+
+    def post(self, path, **given):
+        return self.ask("POST", path, **given)
 
 
-def test_a_verdict_is_on_the_disk_when_the_answer_is_out(server):
-    given = {"uri": "/a", "reviewer": "ab", "verdict": "correct", "region": "hand", "comment": 'he said "no",\nreally'}
-    assert ask(server, "POST", "/verdicts", given, token=server.token)[0] == 204
-    (written,) = parse_verdicts(server.verdicts_path.read_bytes(), "file")
-    assert (written.uri, written.region, written.comment) == ("/a", "hand", given["comment"])
-    status, body = ask(server, "GET", "/verdicts", token=server.token)
-    assert status == 200
-    assert json.loads(body)[0]["region"] == "hand"
+@pytest.fixture
+def client(desk):
+    return Client(review_app(desk))
 
 
-def test_strangers_are_refused(server):
-    assert ask(server, "GET", "/")[0] == 403
-    assert ask(server, "GET", "/?token=wrong")[0] == 403
-    assert ask(server, "GET", f"/?token={server.token}", host="evil.example")[0] == 403
-    assert ask(server, "POST", "/verdicts", {"uri": "/a"}, token="wrong")[0] == 403
-    assert ask(server, "GET", f"/?token={server.token}") == (200, b"<p>page</p>")
-    assert not server.verdicts_path.exists()
+def by(token, name=None):
+    return {"X-Radray-Token": token} | ({"X-Radray-Reviewer": name} if name else {})
 
 
-def test_what_is_no_verdict_is_refused(server):
-    for body in ({"uri": "/a", "reviewer": "x", "verdict": "maybe"}, {"verdict": "correct"}, ["list"]):
-        assert ask(server, "POST", "/verdicts", body, token=server.token)[0] == 400
-    assert not server.verdicts_path.exists()
+def first_items(client):
+    return client.get("/queue", headers=by("ann")).json()["items"]
 
 
-def test_the_last_verdict_that_was_not_undone_stands(tmp_path):
-    path = tmp_path / "verdicts.csv"
-    for kind, region in (("confirm", "hand"), ("correct", "wrist"), ("undo", ""), ("unsure", ""), ("undo", "")):
-        append_verdict(path, Verdict(uri="/a", reviewer="ab", verdict=kind, region=region))
-    standing = standing_verdicts(parse_verdicts(path.read_bytes(), "file"))
-    assert standing["/a", "ab"].region == "hand"
+def verdict(item, kind="confirm", **more):
+    return {"id": uuid.uuid4().hex, "item": item["id"], "verdict": kind, **more}
+
+
+def test_a_verdict_is_on_the_disk_when_the_answer_is_out(client, desk):
+    item = first_items(client)[0]
+    given = verdict(item, "correct", region="hand", comment='he said "no",\nreally', blind=True)
+    assert client.post("/verdicts", json=given, headers=by("ann")).json() == {"others": []}
+    (written,) = parse_verdicts(storage.read_bytes(desk.file.url), "file")
+    assert written.uri.startswith("/archive/")
+    assert (written.reviewer, written.region, written.blind) == ("Ann", "hand", "yes")
+    assert written.comment == 'he said "no", really'
+    own = client.get("/verdicts", headers=by("ann")).json()["own"]
+    assert [(row["item"], row["region"]) for row in own] == [(item["id"], "hand")]
+
+
+def test_a_verdict_that_is_sent_twice_counts_once(client, desk):
+    given = verdict(first_items(client)[0])
+    for _ in range(3):
+        assert client.post("/verdicts", json=given, headers=by("ann")).status_code == 200
+    assert len(parse_verdicts(storage.read_bytes(desk.file.url), "file")) == 1
+
+
+def test_nobody_sees_another_opinion_before_having_one(client):
+    one, other = first_items(client)[:2]
+    client.post("/verdicts", json=verdict(one), headers=by("ann"))
+    client.post("/verdicts", json=verdict(other), headers=by("ann"))
+    assert client.get("/verdicts", headers=by("ben")).json() == {"own": [], "others": []}
+    (seen,) = client.post("/verdicts", json=verdict(one, "out_of_domain"), headers=by("ben")).json()["others"]
+    assert (seen["reviewer"], seen["verdict"]) == ("Ann", "confirm")
+    assert {row["item"] for row in client.get("/verdicts", headers=by("ben")).json()["others"]} == {one["id"]}
+    assert client.post("/verdicts", json=verdict(one, "undo"), headers=by("ben")).json() == {"others": []}
+    assert client.get("/verdicts", headers=by("ben")).json()["others"] == []
+
+
+def test_strangers_are_refused(client, desk):
+    for path in ("/queue", "/verdicts", "/picture/0", "/agreement", "/accuracy"):
+        assert client.get(path).status_code == 403
+        assert client.get(path, headers=by("wrong")).status_code == 403
+        assert client.get(path, headers=by("ann") | {"Host": "evil.example"}).status_code == 403
+    assert client.post("/verdicts", json={}, headers=by("wrong")).status_code == 403
+    assert client.get("/docs").status_code == 404
+    assert storage.read_bytes(desk.file.url) == b""
+
+
+def test_a_token_s_name_is_not_typed_and_a_shared_one_needs_a_name(client, desk):
+    item = first_items(client)[0]
+    client.post("/verdicts", json=verdict(item), headers=by("ann", "Mallory"))
+    assert client.post("/verdicts", json=verdict(item), headers=by("all")).status_code == 400
+    assert client.post("/verdicts", json=verdict(item), headers=by("all", "Z%C3%B6e")).status_code == 200
+    assert [each.reviewer for each in desk.file.verdicts] == ["Ann", "Zöe"]
+
+
+def test_what_is_no_verdict_is_refused(client, desk):
+    item = first_items(client)[0]
+    for body in (
+        verdict(item, "maybe"),
+        verdict(item, "correct", region="nose"),
+        verdict(item) | {"item": "feed"},
+        verdict(item) | {"id": "short"},
+        ["list"],
+    ):
+        assert client.post("/verdicts", json=body, headers=by("ann")).status_code == 400
+    long = verdict(item, comment="x" * 20_000)
+    assert client.post("/verdicts", json=long, headers=by("ann")).status_code == 413
+    assert desk.file.verdicts == []
+
+
+def test_answers_are_kept_nowhere_and_nothing_inline_runs(client):
+    for path in ("/", "/review.js", "/review.css", "/queue", "/picture/3"):
+        answer = client.get(path, headers=by("ann"))
+        assert answer.status_code == 200
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        policy = answer.headers["Content-Security-Policy"]
+        assert "unsafe" not in policy and "default-src 'none'" in policy
+    assert client.get("/picture/3", headers=by("ann")).content[:4] == b"\x89PNG"
+    assert client.get("/picture/99999", headers=by("ann")).status_code == 404
+
+
+def test_the_page_cannot_tell_suspects_from_controls(client, findings):
+    answer = client.get("/queue", headers=by("ann"))
+    text = answer.text
+    for word in ("control", "suspect", "rank", "score", "label_error", "SMITH", "archive"):
+        assert word not in text
+    fields = {json.dumps(sorted(item)) for item in answer.json()["items"]}
+    assert len(fields) == 1
+
+
+def test_accuracy_and_agreement_are_told(client):
+    items = first_items(client)
+    for item in items:
+        client.post("/verdicts", json=verdict(item, "confirm"), headers=by("ann"))
+    for item in items[:10]:
+        client.post("/verdicts", json=verdict(item, "unsure" if item is items[0] else "confirm"), headers=by("ben"))
+    client.post("/verdicts", json=verdict(items[10], "out_of_domain"), headers=by("ben"))
+    (pair,) = client.get("/agreement", headers=by("ann")).json()["pairs"]
+    assert (pair["reviewers"], pair["images"]) == (["Ann", "Ben"], 10)
+    assert pair["agreement"] == 0.9
+    accuracy = client.get("/accuracy", headers=by("ann")).json()
+    assert accuracy["looked_at"] == 30
+    assert accuracy["suspects_judged"] + accuracy["controls_judged"] == 29
+    assert accuracy["label_accuracy"]["value"] == 1
+    assert accuracy["label_accuracy"]["low"] < 0.99
+
+
+def test_offline_verdicts_are_taken_in_once_and_summed_up(findings, tmp_path):
+    rows = storage.read_table(findings).to_pylist()[:4]
+    lines = ["uri,reviewer,verdict,region"] + [f"{row['uri']},Cleo,confirm,{row['label']}" for row in rows]
+    offline = tmp_path / "offline.csv"
+    offline.write_text("\n".join(lines) + "\n")
+    config = ReviewConfig(
+        findings=findings, verdicts=str(tmp_path / "all.csv"), merge=(str(offline), str(offline)), summary=True
+    )
+    config.check()
+    summary = run_review(config)
+    assert (summary["rows_in"], summary["rows_out"], summary["by_reviewer"]) == (30, 4, {"Cleo": 4})
+    assert run_review(config) == summary
+    assert summary["accuracy"]["labelled"] == 1500
+
+
+def test_reviewers_are_added_once_and_their_tokens_stand_nowhere(tmp_path):
+    url = str(tmp_path / "reviewers.csv")
+    tokens = add_reviewers(url, ["Ann", " Ben ", "Ann"])
+    assert list(tokens) == ["Ann", "Ben"]
+    assert add_reviewers(url, ["Ann", "Cleo"]).keys() == {"Cleo"}
+    text = (tmp_path / "reviewers.csv").read_text()
+    assert not any(token in text for token in tokens.values())
+    known = Reviewers(read_reviewers(url))
+    assert known.identify(tokens["Ben"]) == (True, "Ben")
+    assert known.identify(tokens["Ben"][:-1]) == known.identify("") == (False, None)
+    for bad in ("", "x" * 61, "a\nb"):
+        with pytest.raises(ConfigError, match="printable"):
+            add_reviewers(url, [bad])
+    (tmp_path / "reviewers.csv").write_text("name,token_sha256\nAnn,123\n")
+    with pytest.raises(ConfigError, match="64 hex digits"):
+        read_reviewers(url)
+
+
+def test_what_cannot_be_served_is_said_before_any_work(findings, tmp_path):
+    with pytest.raises(ConfigError, match="--port is 70000"):
+        ReviewConfig(findings=findings, port=70000)
+    with pytest.raises(ConfigError, match="run jobs/audit.py first"):
+        ReviewConfig(findings=str(tmp_path), verdicts=str(tmp_path / "v.csv")).check()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"--port {port} cannot be used"):
+            run_review(ReviewConfig(findings=findings, verdicts=str(tmp_path / "v.csv"), port=port))

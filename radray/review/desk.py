@@ -1,0 +1,152 @@
+"""What the review knows and who may see what of it: items, verdicts, conflicts, agreement, accuracy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from radray import storage
+from radray.errors import ConfigError
+from radray.review.accuracy import accuracy_after_review
+from radray.review.agreement import measure_agreement
+from radray.review.page import FOLDER, ITEMS_FILE
+from radray.review.pictures import PictureReader
+from radray.review.queue import FINDINGS_FILE, LABEL_CHECK, item_id, label_checks, load_counts
+from radray.review.reviewers import Reviewers, check_name
+from radray.review.verdict_file import VerdictFile
+from radray.review.verdicts import Ruling, Verdict, now, settled_outcomes, standing_verdicts
+
+_LONGEST_COMMENT = 500
+_ID_DIGITS = 32
+
+
+class ReviewDesk:
+    """One queue under review; the server and the Serve application ask it."""
+
+    def __init__(self, findings: str, file: VerdictFile, reviewers: Reviewers) -> None:
+        """Load the queue.
+
+        Args:
+            findings: URL of the audit's output.
+            file: The verdicts; nobody else writes them.
+            reviewers: Who may.
+        """
+        folder = storage.join(findings, FOLDER)
+        queue = storage.read_json(storage.join(folder, ITEMS_FILE))
+        self.file, self.reviewers = file, reviewers
+        self.pictures = PictureReader(folder)
+        self._items: dict[str, dict[str, Any]] = {}
+        for item in queue["items"]:
+            self._items.setdefault(item["id"], item)
+        self._titles: dict[str, str] = queue["titles"]
+        self._queue_json = json.dumps(queue, separators=(",", ":"))
+        self._checks = [item["id"] for item in queue["items"] if item["issue"] == LABEL_CHECK]
+        self._found = storage.read_table(
+            storage.join(findings, FINDINGS_FILE),
+            columns=["uri", "row_id", "issue", "label", "suggested", "evidence"],
+        )
+        rows = zip(self._found["row_id"].to_pylist(), self._found["uri"].to_pylist(), strict=True)
+        self._uris = {item_id(row_id): uri for row_id, uri in rows}
+        self._ids = {uri: one for one, uri in self._uris.items()}
+        self._counts = load_counts(findings, self._found)
+
+    def queue(self, reviewer: str | None) -> bytes:
+        """JSON of key, titles, items, the reviewer's name (null where the page has to ask) and notes."""
+        about = json.dumps({"reviewer": reviewer, "notes": self.file.notes})
+        return (self._queue_json[:-1] + "," + about[1:]).encode()
+
+    def verdicts(self, reviewer: str) -> dict[str, Any]:
+        """The reviewer's own lines, oldest first, and what others say of the images they have judged themselves.
+
+        Nobody sees another's opinion before having one.
+        """
+        own = [self._shown(verdict) for verdict in self.file.verdicts if verdict.reviewer == reviewer]
+        standing = standing_verdicts(self.file.verdicts)
+        judged = {uri for uri, name in standing if name == reviewer}
+        others = [self._shown(each) for (uri, name), each in standing.items() if name != reviewer and uri in judged]
+        return {"own": [each for each in own if each["item"]], "others": [each for each in others if each["item"]]}
+
+    def give(self, reviewer: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Take one verdict; return what others say of the image.
+
+        Args:
+            reviewer: Who gives it.
+            given: item, verdict, region (for correct), comment, blind and the id of the key press.
+
+        Raises:
+            ConfigError: It names no image of the queue, no known region, or has no id.
+        """
+        item = self._items.get(str(given.get("item")))
+        if item is None:
+            raise ConfigError("the image is not in this queue; load the page again")
+        number = str(given.get("id") or "")
+        if len(number) != _ID_DIGITS or set(number) - set("0123456789abcdef"):
+            raise ConfigError(f"a verdict has an id of {_ID_DIGITS} hex digits")
+        kind, region = str(given.get("verdict") or ""), ""
+        if kind == Ruling.CONFIRM:
+            region = item["label"] or item["suggested"] or ""
+        elif kind == Ruling.CORRECT:
+            region = str(given.get("region") or "")
+            if region not in self._titles:
+                raise ConfigError(f"region {region[:80]!r} is unknown")
+        uri = self._uris[item["id"]]
+        verdict = Verdict(
+            uri=uri,
+            reviewer=reviewer,
+            verdict=kind,
+            region=region,
+            time=now(),
+            comment=str(given.get("comment") or "")[:_LONGEST_COMMENT],
+            blind="yes" if given.get("blind") else "",
+            id=number,
+        )
+        self.file.append(verdict)
+        standing = standing_verdicts(each for each in self.file.verdicts if each.uri == uri)
+        if (uri, reviewer) not in standing:
+            return {"others": []}
+        return {"others": [self._shown(each) for (_, name), each in standing.items() if name != reviewer]}
+
+    def agreement(self) -> dict[str, Any]:
+        """See `measure_agreement`."""
+        return measure_agreement(self.file.verdicts)
+
+    def accuracy(self) -> dict[str, Any] | None:
+        """See `accuracy_after_review`; None for an audit without controls."""
+        if self._counts is None:
+            return None
+        outcomes = settled_outcomes(self.file.verdicts)
+        seen = {uri for uri, _ in standing_verdicts(self.file.verdicts)}
+        checks = label_checks(self._found, self._checks, outcomes, seen)
+        return accuracy_after_review(checks, self._counts["labelled"], self._counts["suspected"])
+
+    def summary(self) -> dict[str, Any]:
+        """Counts of the standing verdicts, agreement and accuracy."""
+        standing = standing_verdicts(self.file.verdicts).values()
+        by_verdict: dict[str, int] = {}
+        by_reviewer: dict[str, int] = {}
+        for verdict in standing:
+            by_verdict[verdict.verdict] = by_verdict.get(verdict.verdict, 0) + 1
+            by_reviewer[verdict.reviewer] = by_reviewer.get(verdict.reviewer, 0) + 1
+        return {
+            "rows_in": len(self._items),
+            "rows_out": len(standing),
+            "by_verdict": by_verdict,
+            "by_reviewer": by_reviewer,
+            "agreement": self.agreement(),
+            "accuracy": self.accuracy(),
+            "verdicts": self.file.url,
+        }
+
+    def name_reviewer(self, known: str | None, typed: str) -> str:
+        """Who is speaking: by the token, else as typed.
+
+        Raises:
+            ConfigError: Nobody.
+        """
+        return known if known is not None else check_name(typed)
+
+    def _shown(self, verdict: Verdict) -> dict[str, Any]:
+        """A verdict as the page knows it: without the image's path."""
+        row = asdict(verdict)
+        return {"item": self._ids.get(row.pop("uri"))} | row

@@ -1,0 +1,137 @@
+"""What is shown, and in which order: suspected labels with controls mixed in blind, then the other issues.
+
+Nothing that reaches the page tells a suspected label from a control: both are label checks, with the same fields, and
+their order is shuffled within short blocks.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from radray import storage
+from radray.review.accuracy import Checked
+
+SUSPECT = "label_error"
+CONTROL = "control"
+LABEL_CHECK = "label_check"
+FINDINGS_FILE = "findings.parquet"
+COUNTS_FILE = "queue.json"
+BLOCK = 20
+"""Length of the stretches of the queue within which the order is random."""
+
+_KINDS = {
+    "several_regions": "may show several regions",
+    "cropped": "may be cut off",
+    "outside": "looks like none of the regions",
+    "exact": "same pixels as the image beside it",
+    "features": "looks the same to the networks as the image beside it",
+}
+
+
+def choose_rows(found: pa.Table, limit: int, seed: int) -> list[dict[str, Any]]:
+    """The findings to show in the order of the page, `evidence` parsed.
+
+    Args:
+        found: The findings and the controls.
+        limit: Most rows of each issue; the ranks of controls are random, so fewer of them are as random.
+        seed: Of the order of label checks.
+    """
+    rows = [row for row in found.to_pylist() if row["rank"] <= limit]
+    for row in rows:
+        row["evidence"] = json.loads(row["evidence"])
+    rows.sort(key=lambda row: row["rank"])
+    suspects = [row for row in rows if row["issue"] == SUSPECT]
+    controls = [row for row in rows if row["issue"] == CONTROL]
+    others = [row for row in rows if row["issue"] not in (SUSPECT, CONTROL)]
+    issues = list(dict.fromkeys(found["issue"].to_pylist()))
+    others.sort(key=lambda row: issues.index(row["issue"]))
+    return [*mix_queue(suspects, controls, seed), *others]
+
+
+def mix_queue(suspects: list[dict[str, Any]], controls: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """Controls at random places among the suspects, whose order stays roughly that of suspicion.
+
+    Each control falls on a place of the whole queue at random, so those of any beginning are a random sample too.
+    """
+    if not controls:
+        return list(suspects)
+    rng = np.random.default_rng(seed)
+    length = len(suspects) + len(controls)
+    of_controls = set(rng.choice(length, len(controls), replace=False).tolist())
+    first, second = iter(suspects), iter(controls)
+    mixed = [next(second) if place in of_controls else next(first) for place in range(length)]
+    order = np.concatenate(
+        [start + rng.permutation(min(BLOCK, length - start)) for start in range(0, length, BLOCK)]
+    ).tolist()
+    return [mixed[place] for place in order]
+
+
+def item_id(row_id: int) -> str:
+    """How the page names an image: its row id as 16 hex digits, which says nothing of its path."""
+    return f"{row_id & (1 << 64) - 1:016x}"
+
+
+def page_issue(issue: str) -> str:
+    """How the page names an issue: controls and suspects alike."""
+    return LABEL_CHECK if issue in (SUSPECT, CONTROL) else issue
+
+
+def relatives(evidence: dict[str, Any]) -> list[int]:
+    """Row ids of the images shown beside one: nearest neighbours, or the image that it looks like."""
+    near: list[int] = evidence.get("neighbours") or ([evidence["of"]] if evidence.get("of") is not None else [])
+    return near
+
+
+def describe_evidence(row: dict[str, Any]) -> str:
+    """A line for people; empty for a label check, which must look like any other."""
+    if page_issue(row["issue"]) == LABEL_CHECK:
+        return ""
+    evidence, parts = row["evidence"], []
+    kind = evidence.get("kind")
+    if evidence.get("equal_pixels"):
+        parts.append(_KINDS["exact"])
+    elif "bits" in evidence and kind in (None, "near"):
+        parts.append(f"{evidence['bits']} of 64 hash bits differ from the image beside it")
+    elif kind:
+        parts.append(_KINDS.get(kind, str(kind).replace("_", " ")))
+    if evidence.get("across_patients"):
+        parts.append("of another patient")
+    if evidence.get("ood_score") is not None:
+        parts.append(f"farther out than {100 * evidence['ood_score']:.0f} % of known images")
+    return ", ".join(parts)
+
+
+def label_checks(found: pa.Table, order: list[str], outcomes: dict[str, str], seen: set[str]) -> list[Checked]:
+    """The label checks of the page with what came of them, in its order.
+
+    Args:
+        found: The findings and the controls.
+        order: Ids of the page's label checks.
+        outcomes: Settled outcomes by `uri`.
+        seen: `uri` of every image with a verdict.
+    """
+    rows = {item_id(row["row_id"]): row for row in found.to_pylist() if page_issue(row["issue"]) == LABEL_CHECK}
+    return [
+        Checked(
+            suspected=rows[one]["issue"] == SUSPECT,
+            label=rows[one]["label"],
+            answer=(json.loads(rows[one]["evidence"]).get("top") or [[rows[one]["suggested"]]])[0][0],
+            outcome=outcomes.get(rows[one]["uri"]),
+            seen=rows[one]["uri"] in seen,
+        )
+        for one in order
+        if one in rows
+    ]
+
+
+def load_counts(findings_url: str, found: pa.Table) -> dict[str, Any] | None:
+    """`labelled` and `suspected` images of the audit; None where it was made without controls."""
+    place = storage.join(findings_url, COUNTS_FILE)
+    if CONTROL not in found["issue"].to_pylist() or not storage.exists(place):
+        return None
+    counts: dict[str, Any] = storage.read_json(place)
+    return counts

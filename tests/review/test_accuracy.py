@@ -1,0 +1,100 @@
+"""The estimates against a simulated archive of known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from radray.review import accuracy
+from radray.review.accuracy import Checked, accuracy_after_review, seen_beginning, theoretical_accuracy
+from radray.review.queue import mix_queue
+from radray.review.verdicts import OUTSIDE
+
+
+def simulate(seed, labelled=4000, wrong_share=0.05, outside_share=0.005, missed=0.1, controls=120, judged=None):
+    """A queue with verdicts and the truth: some errors are not suspected, many suspects are right."""
+    rng = np.random.default_rng(seed)
+    outside = rng.random(labelled) < outside_share
+    wrong = ~outside & (rng.random(labelled) < wrong_share)
+    model_right = rng.random(labelled) < np.where(wrong, 0.8, 0.985)
+    # A score that ranks errors high, but misses some.
+    score = np.where(wrong & (rng.random(labelled) > missed), rng.beta(6, 2, labelled), rng.beta(1, 9, labelled))
+    suspected = score > 0.3
+    order = np.flatnonzero(suspected)[np.argsort(-score[suspected])]
+    free = rng.permutation(np.flatnonzero(~suspected))[:controls]
+
+    def check(place):
+        label = "knee"
+        truth = OUTSIDE if outside[place] else "hand" if wrong[place] else label
+        answer = truth if model_right[place] and truth else "hip"
+        return Checked(suspected=bool(suspected[place]), label=label, answer=answer, outcome=truth, seen=True)
+
+    queue = mix_queue([{"place": one} for one in order], [{"place": one} for one in free], seed)
+    checks = [check(row["place"]) for row in queue]
+    if judged is not None:
+        last = int(judged * len(checks))
+        open_ones = [Checked(**vars(each) | {"outcome": None, "seen": False}) for each in checks[last:]]
+        checks = checks[:last] + open_ones
+    inside = ~outside
+    return checks, int(suspected.sum()), labelled, 1 - wrong[inside].mean(), model_right[inside].mean()
+
+
+@pytest.mark.parametrize(("judged", "fewest"), [(None, 0.9), (0.5, 0.9), (0.25, 0.9)])
+def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch, judged, fewest):
+    monkeypatch.setattr(accuracy, "DRAWS", 800)
+    runs, held_labels, held_model, errors = 150, 0, 0, []
+    for seed in range(runs):
+        checks, suspected, labelled, labels, model = simulate(seed, judged=judged)
+        found = accuracy_after_review(checks, labelled, suspected, seed)
+        held_labels += found["label_accuracy"]["low"] <= labels <= found["label_accuracy"]["high"]
+        held_model += found["model_accuracy"]["low"] <= model <= found["model_accuracy"]["high"]
+        errors.append(found["label_accuracy"]["value"] - labels)
+    print(
+        f"judged {judged}: labels {held_labels / runs:.3f}, model {held_model / runs:.3f}, bias {np.mean(errors):+.4f}"
+    )
+    assert held_labels / runs >= fewest
+    assert held_model / runs >= fewest
+    if judged is None:
+        assert abs(np.mean(errors)) < 0.001
+
+
+def test_the_one_sided_figure_is_too_high_and_the_estimate_is_not():
+    one_sided, unbiased = [], []
+    for seed in range(60):
+        checks, suspected, labelled, _, model = simulate(seed, missed=0.4)
+        one_sided.append(theoretical_accuracy(checks, labelled, suspected) - model)
+        unbiased.append(accuracy_after_review(checks, labelled, suspected)["model_accuracy"]["value"] - model)
+    assert np.mean(one_sided) > 0.01
+    assert abs(np.mean(unbiased)) < 0.003
+
+
+def test_a_census_leaves_no_doubt():
+    checks = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True)] * 3
+    checks += [Checked(suspected=False, label="knee", answer="knee", outcome="knee", seen=True)] * 7
+    found = accuracy_after_review(checks, labelled=10, suspected=3)
+    assert found["label_accuracy"] == {"value": 0.7, "low": 0.7, "high": 0.7}
+    assert found["label_error_rate"]["value"] == pytest.approx(0.3)
+    assert found["model_accuracy"] == {"value": 1, "low": 1, "high": 1}
+    assert found["theoretical_accuracy"] == 1
+
+
+def test_nothing_is_estimated_before_both_kinds_were_seen():
+    checks = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True)] * 3
+    checks += [Checked(suspected=False, label="knee", answer="knee", outcome=None, seen=False)]
+    found = accuracy_after_review(checks, labelled=10, suspected=3)
+    assert found["label_accuracy"] is None
+    assert found["theoretical_accuracy"] == 1
+
+
+def test_only_the_beginning_that_was_worked_through_counts():
+    seen = np.zeros(100, bool)
+    seen[:40] = True
+    seen[[7, 60, 61]] = [False, True, True]
+    assert seen_beginning(seen) == 41 - 1
+    assert seen_beginning(np.zeros(5, bool)) == 0
+    assert seen_beginning(np.ones(5, bool)) == 5
+    checks = [
+        Checked(suspected=place % 2 == 0, label="knee", answer="hip", outcome="hip" if one else None, seen=bool(one))
+        for place, one in enumerate(seen)
+    ]
+    assert accuracy_after_review(checks, labelled=1000, suspected=100)["looked_at"] == 40

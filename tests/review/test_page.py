@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+
+from radray import storage
+from radray.audit.findings import FINDINGS_SCHEMA
+from radray.review import page
+from radray.review.pictures import PictureReader
+from radray.review.queue import BLOCK, CONTROL, SUSPECT, choose_rows, item_id, mix_queue
+from tests.report.test_attention import bundle_of
+from tests.review.small_queue import MARKUP, TITLES, small_findings, write_small_queue
+
+
+def queue_of(findings):
+    return storage.read_json(storage.join(findings, "review", "items.json"))
+
+
+def offline_data(findings):
+    html = storage.read_bytes(storage.join(findings, "review.html")).decode()
+    return html, json.loads(re.search(r'id="queue-data">(.*?)</script>', html, re.S)[1])
+
+
+def test_controls_fall_anywhere_and_suspicion_falls_along():
+    suspects = [{"kind": "suspect", "rank": rank} for rank in range(300)]
+    controls = [{"kind": "control", "rank": rank} for rank in range(100)]
+    places, shares = [], []
+    for seed in range(60):
+        mixed = mix_queue(suspects, controls, seed)
+        assert sorted(row["rank"] for row in mixed if row["kind"] == "suspect") == list(range(300))
+        places += [place for place, row in enumerate(mixed) if row["kind"] == "control"]
+        shares.append(sum(row["kind"] == "control" for row in mixed[:100]) / 100)
+        ranks = [row["rank"] for row in mixed if row["kind"] == "suspect"]
+        assert max(abs(place - rank) for place, rank in enumerate(ranks)) < BLOCK
+    # Uniform over 400 places: mean 199.5, standard deviation 115.5 of 6,000 draws.
+    assert abs(np.mean(places) - 199.5) < 5
+    assert abs(np.mean(shares) - 0.25) < 0.02
+    assert mix_queue(suspects, controls, 1) == mix_queue(suspects, controls, 1) != mix_queue(suspects, controls, 2)
+    assert mix_queue(suspects, [], 1) == suspects
+
+
+def test_fewer_rows_are_the_first_of_each_issue():
+    uris = [f"/{place}" for place in range(100)]
+    found = pa.Table.from_pylist(small_findings(uris, 30, 20, 10), schema=FINDINGS_SCHEMA)
+    rows = choose_rows(found, limit=8, seed=0)
+    assert {issue: sum(row["issue"] == issue for row in rows) for issue in (SUSPECT, CONTROL, "missing_label")} == {
+        SUSPECT: 8,
+        CONTROL: 8,
+        "missing_label": 8,
+    }
+    assert all(row["rank"] <= 8 for row in rows)
+    assert [row["issue"] for row in rows[16:]] == ["missing_label"] * 8 + ["out_of_domain"] * 8
+
+
+def test_the_server_s_files_name_no_path_and_the_pictures_are_there(tmp_path):
+    findings = write_small_queue(tmp_path, others=3)
+    queue = queue_of(findings)
+    assert len(queue["items"]) == 36
+    assert "SMITH" not in json.dumps(queue)
+    pictures = PictureReader(storage.join(findings, "review"))
+    for item in queue["items"]:
+        assert all(
+            pictures.read(number)[:4] == b"\x89PNG"
+            for number in (item["picture"], item["thumb"], *(near for near, _ in item["near"]))
+        )
+    notes = {item["issue"]: item["note"] for item in queue["items"]}
+    assert notes["label_check"] == ""
+    assert notes["out_of_domain"] == "looks like none of the regions, farther out than 98 % of known images"
+
+
+def test_the_one_file_page_is_closed_and_header_strings_are_text(tmp_path):
+    html, data = offline_data(write_small_queue(tmp_path, station=MARKUP, others=2))
+    assert MARKUP not in html
+    assert "http://" not in html and "https://" not in html
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)[1]
+    assert "unsafe" not in policy and "default-src &#39;none&#39;" in policy
+    assert data["left_out"] == 0
+    for item in data["items"]:
+        assert item["uri"].startswith("/archive/")
+        assert data["pictures"][str(item["picture"])].startswith("data:image/png;base64,")
+
+
+def test_the_one_file_page_has_a_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "OFFLINE_BYTES", 100_000)
+    html, data = offline_data(write_small_queue(tmp_path))
+    assert 0 < len(data["items"]) < 30
+    assert data["left_out"] == 30 - len(data["items"])
+    assert len(html) < 200_000
+
+
+def test_heat_maps_of_suggestion_and_label_come_for_suspects_and_controls_alike(tmp_path):
+    bundle = str(tmp_path / "bundle")
+    bundle_of("resnet10", side=48).save(bundle)
+    findings = write_small_queue(tmp_path, suspects=6, controls=3, bundle_url=bundle)
+    items = queue_of(findings)["items"]
+    pictures = PictureReader(storage.join(findings, "review"))
+    assert len(items) == 9
+    for item in items:
+        suggestion, label = item["heat"]
+        assert suggestion != label
+        assert pictures.read(suggestion)[:4] == pictures.read(label)[:4] == b"\x89PNG"
+    other = write_small_queue(tmp_path / "other", suspects=6, controls=3, side=32, bundle_url=bundle)
+    assert all(item["heat"] == [None, None] for item in queue_of(other)["items"])
+
+
+def test_an_image_without_picture_is_left_out(tmp_path):
+    findings = write_small_queue(tmp_path)
+    found = storage.read_table(findings)
+    more = pa.Table.from_pylist(small_findings([f"/gone/{n}" for n in range(9)], 9, 0), schema=FINDINGS_SCHEMA)
+    shown = page.write_review_page(findings, pa.concat_tables([found, more]), str(tmp_path / "images"), TITLES, 10_000)
+    assert shown == 30
+    assert item_id(more["row_id"][0].as_py()) not in {item["id"] for item in queue_of(findings)["items"]}
