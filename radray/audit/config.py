@@ -42,6 +42,8 @@ class AuditConfig:
     """Perceptual hashes of 64 bits that differ in at most so many are near-duplicates (0 to 8)."""
     review_limit: int = 300
     """Findings of each issue on the review page, most suspicious first (1 to 5000)."""
+    heat_maps: bool = True
+    """Whether the review page shows what the strongest network looked at: a tenth of a second for each finding."""
     seed: int = 0
     """Draws the controls and the folds."""
 

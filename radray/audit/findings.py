@@ -120,7 +120,8 @@ def find_out_of_domain(rows: AuditRows, places: Indices, outside: Outside) -> pa
     for place, own in zip(places.tolist(), _facts(rows, places), strict=True):
         probabilities = np.nan_to_num(rows.probabilities[place])
         evidence: dict[str, Any] = {name: _short(score[place]) for name, score in outside.witnesses.items()}
-        evidence |= {"kind": outside.kind(place), "top": _top(rows, probabilities)}
+        evidence |= {"ood_score": _short(outside.score[place]), "kind": outside.kind(place)}
+        evidence |= {"top": _top(rows, probabilities)}
         sure, suggested = float(np.clip(probabilities.max(), 0, 1)), rows.names[int(probabilities.argmax())]
         found.append(_row(own, OUT_OF_DOMAIN, float(outside.score[place]), suggested, sure, evidence))
     return _table(found)

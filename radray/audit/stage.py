@@ -75,7 +75,10 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
     storage.write_table(storage.join(config.output, FINDINGS_FILE), found)
     storage.write_json(storage.join(config.output, QUEUE_FILE), queue)
     _write_disagreement(config.output, rows)
-    write_review_page(config.output, found, config.images, rows.titles, config.review_limit)
+    bundle = storage.join(config.probe, "bundle") if config.heat_maps else None
+    write_review_page(
+        config.output, found, config.images, rows.titles, config.review_limit, bundle_url=bundle, seed=config.seed
+    )
     summary: dict[str, Any] = {
         "rows_in": len(rows),
         "rows_out": found.num_rows,

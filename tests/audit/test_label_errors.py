@@ -48,14 +48,15 @@ def test_scores_are_shares_and_the_probability_follows_the_order():
 
 def test_the_probability_is_bayes_rule_with_the_share_that_gives_itself_back():
     rng = np.random.default_rng(0)
-    true = rng.integers(0, 3, 4000)
-    labels = np.where(rng.random(4000) < 0.08, (true + 1) % 3, true)
-    logits = rng.normal(size=(4000, 3)) + 4.0 * np.eye(3)[true]
+    logits = 4 * rng.normal(size=(4000, 5))
     pooled = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    true = (rng.random((4000, 1)) > pooled.cumsum(axis=1)).sum(axis=1)
+    labels = np.where(rng.random(4000) < 0.08, (true + 1) % 5, true)
     wrong = wrong_label_probability(labels, pooled)
     assert wrong.mean() == pytest.approx(np.mean(labels != true), abs=0.015)
-    sure = wrong > 0.9
-    assert np.mean((labels != true)[sure]) > 0.9
+    for low in np.arange(0, 1, 0.2):
+        some = (wrong >= low) & (wrong <= low + 0.2)
+        assert np.mean((labels != true)[some]) == pytest.approx(wrong[some].mean(), abs=0.12)
 
 
 def test_odds_look_at_the_one_best_other_class():
