@@ -53,7 +53,7 @@ def judge(
     for _ in range(2):
         trusted = rows[~wrong]
         logits = [
-            out_of_fold(_standardise(each), given, trusted, folds, classes, l2=each.l2, balance=balance)
+            out_of_fold(standardise_member(each), given, trusted, folds, classes, l2=each.l2, balance=balance)
             for each in members
         ]
         opinion = torch.stack([torch.softmax(own[rows], dim=1) for own in logits]).mean(dim=0)
@@ -72,7 +72,8 @@ def deal_folds(patients: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int
     return np.asarray(dealt[numbers], np.int64)
 
 
-def _standardise(member: MemberRows) -> Tensor:
+def standardise_member(member: MemberRows) -> Tensor:
+    """Float32[n, d]: normalised features, standardised by those of all images that were embedded."""
     normal = normalise(torch.from_numpy(member.features))
     known = torch.from_numpy(member.features.any(axis=1))
     mean, scale = normal[known].mean(dim=0), normal[known].std(dim=0)

@@ -14,7 +14,7 @@ from radray import storage
 from radray.audit import findings
 from radray.audit.batches import draw_controls, entropy, teaching_order
 from radray.audit.config import AuditConfig
-from radray.audit.disagreement import tabulate_disagreement
+from radray.audit.disagreement import name_sources, tabulate_disagreement
 from radray.audit.duplicates import EXACT, Likeness, confirm_pairs, propose_pairs
 from radray.audit.findings import Checked
 from radray.audit.inputs import FACT_COLUMNS, AuditRows, load_rows, points
@@ -74,7 +74,9 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
     queue = queue_facts(config.output, verdicts, {**queue, "seed": config.seed, "bundle": rows.bundle})
     storage.write_table(storage.join(config.output, FINDINGS_FILE), found)
     storage.write_json(storage.join(config.output, QUEUE_FILE), queue)
-    _write_disagreement(config.output, rows)
+    sources = name_sources(_write_disagreement(config.output, rows))
+    for line in sources:
+        print(f"audit: {line}", file=sys.stderr)
     bundle = storage.join(config.probe, "bundle") if config.heat_maps else None
     write_review_page(
         config.output, found, config.images, rows.titles, config.review_limit, bundle_url=bundle, seed=config.seed
@@ -86,6 +88,7 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
         "expected_wrong_labels": round(float(suspicion.wrong_probability.sum()), 1),
         "judged": int(judged.seen.sum()),
         "labels_put_right": judged.changed,
+        "sources_to_mend": sources,
         "pairs_not_compared": not_compared,
         "bundle": rows.bundle,
     }
@@ -147,13 +150,15 @@ def _with_copies(images: str) -> pa.Table:
     return storage.read_table(images, columns=FACT_COLUMNS, filter=wanted).sort_by("uri").combine_chunks()
 
 
-def _write_disagreement(output: str, rows: AuditRows) -> None:
+def _write_disagreement(output: str, rows: AuditRows) -> pa.Table:
     import pyarrow.csv as arrow_csv
 
     suggested = np.where(np.isfinite(rows.probabilities[:, 0]), rows.probabilities.argmax(axis=1), -1)
     sink = pa.BufferOutputStream()
-    arrow_csv.write_csv(tabulate_disagreement(rows.facts, rows.labels, suggested, rows.names), sink)
+    table = tabulate_disagreement(rows.facts, rows.labels, suggested, rows.names)
+    arrow_csv.write_csv(table, sink)
     storage.write_bytes(storage.join(output, DISAGREEMENT_FILE), sink.getvalue().to_pybytes())
+    return table
 
 
 def _measure(url: str, rows: AuditRows, checked: Checked, outside: Outside) -> dict[str, Any]:
