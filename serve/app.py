@@ -12,8 +12,8 @@ import asyncio
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -28,10 +28,14 @@ from radray.images.prepare import prepare_image
 from radray.regions import RegionSet
 from radray.version import __version__
 from serve.answers import EnsembleAnswer, Health, Problem, RegionAnswer, ensemble_answers
+from serve.review import Review
 from serve.settings import Settings
 
 DECODES_AT_ONCE = 2
 """Bodies that an ingress replica decodes and cleans at the same time."""
+
+LARGEST_VERDICT = 16_384
+"""Bytes of a request body to the review page."""
 
 STATUS_CODES = {
     Reason.NOT_DICOM: 415,
@@ -101,9 +105,12 @@ class Ensemble:
 class Ingress:
     """Reads, decodes and cleans what comes in."""
 
-    async def __init__(self, settings: Settings, ensemble: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, settings: Settings, ensemble: DeploymentHandle[Any], review: DeploymentHandle[Any] | None = None
+    ) -> None:
         self.settings = settings
         self.ensemble = ensemble
+        self.review = review
         self.regions, self.cleaning, self.digest = await ensemble.model.remote()
         self.reader = HeaderReader(regions=self.regions, pseudonyms=Pseudonyms(secret=None))
         self.decoding = asyncio.Semaphore(DECODES_AT_ONCE)
@@ -142,8 +149,22 @@ class Ingress:
         """Whether the service answers; it does so only once the bundle is loaded and warm."""
         return Health(status="ok", bundle=self.digest)
 
-    async def _read_body(self, request: Request) -> bytes:
-        most = self.settings.max_body_mib << 20
+    @api.get("/review", include_in_schema=False)
+    async def show_review(self) -> Response:
+        """The page's URLs are relative to the folder."""
+        return RedirectResponse("review/")
+
+    @api.api_route("/review/{path:path}", methods=["GET", "POST"], include_in_schema=False)
+    async def pass_on(self, request: Request, path: str) -> Response:
+        """The review page, where findings are named (RADRAY_FINDINGS)."""
+        if self.review is None:
+            raise HTTPException(404, "nothing is reviewed here; set RADRAY_FINDINGS")
+        body = await self._read_body(request, LARGEST_VERDICT)
+        status, headers, answer = await self.review.ask.remote(request.method, path, dict(request.headers), body)
+        return Response(answer, status, headers)
+
+    async def _read_body(self, request: Request, most: int | None = None) -> bytes:
+        most = most or self.settings.max_body_mib << 20
         stated = request.headers.get("content-length", "")
         if stated.isdigit() and int(stated) > most:
             raise ObjectError(Reason.TOO_LARGE, f"the body has {stated} bytes; at most {most} are read")
@@ -196,11 +217,16 @@ def app(settings: Settings) -> serve.Application:
         max_ongoing_requests=4 * settings.batch_images,
         autoscaling_config={**scale, "target_ongoing_requests": 2 * settings.batch_images},
     ).bind(settings)
+    review = None
+    if settings.findings:
+        review = Review.options(  # type: ignore[attr-defined]
+            num_replicas=1, ray_actor_options={"num_cpus": 0.1, "runtime_env": environment}, max_ongoing_requests=64
+        ).bind(settings)
     ingress = Ingress.options(  # type: ignore[attr-defined]
         ray_actor_options={"num_cpus": settings.ingress_cpus, "runtime_env": environment},
         max_ongoing_requests=8,
         max_queued_requests=64,
         autoscaling_config=scale,
-    ).bind(settings, ensemble)
+    ).bind(settings, ensemble, review)
     application: serve.Application = ingress
     return application

@@ -24,6 +24,8 @@ DRAWS = 4000
 LEVEL = 0.95
 SEEN_SHARE = 0.95
 """Of the queue's beginning so much must be judged for it to count as worked through."""
+LEAST_CONTROLS = 10
+"""Fewer judged labels of those that nobody suspected say nothing about the rest."""
 _LEAST_LAST = 20
 RIGHT, WRONG, OUT = range(3)
 Counts = npt.NDArray[np.int64]
@@ -62,8 +64,9 @@ def accuracy_after_review(checks: Sequence[Checked], labelled: int, suspected: i
         seed: Of the draws behind the intervals.
 
     Returns:
-        `label_accuracy`, `label_error_rate` and `model_accuracy` (value, low, high; None as long as no image of one
-        stratum was looked at), `theoretical_accuracy` (one-sided), the counts behind them, and what is `assumed`.
+        `label_accuracy`, `label_error_rate` and `model_accuracy` (value, low, high; None as long as no suspect or fewer
+        than `LEAST_CONTROLS` controls are judged), `theoretical_accuracy` (one-sided), the counts behind them, and
+        what is `assumed`.
     """
     seen = seen_beginning(np.array([check.seen for check in checks], bool))
     done = [check for check in checks[:seen] if check.outcome is not None]
@@ -82,7 +85,8 @@ def accuracy_after_review(checks: Sequence[Checked], labelled: int, suspected: i
         "theoretical_accuracy": theoretical_accuracy(checks, labelled, suspected),
         "assumed": _assumptions(suspected - len(suspects), seen - len(done)),
     }
-    if (controls or labelled == suspected) and (suspects or not suspected):
+    enough = len(controls) >= min(LEAST_CONTROLS, labelled - suspected)
+    if enough and (suspects or not suspected):
         rng = np.random.default_rng(seed)
         labels = _estimate(suspects, controls, labelled, suspected, rng, of_model=False)
         found["label_accuracy"] = vars(labels)

@@ -137,9 +137,8 @@ def render_served_page() -> str:
 
 def served_policy() -> str:
     """Its Content-Security-Policy: own files only, nothing inline."""
-    return (
-        f"{_CLOSED}frame-ancestors 'none'; img-src blob: data:; style-src 'self'; script-src 'self'; connect-src 'self'"
-    )
+    own = "style-src 'self'; script-src 'self'; connect-src 'self'"
+    return f"{_CLOSED}frame-ancestors 'none'; img-src blob: data:; {own}"
 
 
 @lru_cache

@@ -11,6 +11,7 @@ import fcntl
 import io
 import os
 import threading
+import time
 import uuid
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -25,11 +26,12 @@ from radray.review.verdicts import COLUMNS, Verdict, read_lines
 class VerdictFile:
     """The verdicts so far, and the only way to add one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience_s: float = 0) -> None:
         """Open the file, or begin it; a torn last line is cut off.
 
         Args:
             url: A path on this machine, or an object's URL.
+            patience_s: How long to wait for another writer to end.
 
         Raises:
             ConfigError: Another process writes it, or it is another file.
@@ -40,7 +42,7 @@ class VerdictFile:
         self.notes: list[str] = []
         """What was found wrong with the file, for people."""
         if self._place.is_local:
-            self._file = _open_locked(self._place.path)
+            self._file = _open_locked(self._place.path, patience_s)
         try:
             body = self._read()
             lines = read_lines(body, self._place.url)
@@ -124,16 +126,22 @@ def append_verdict(path: str | Path, verdict: Verdict) -> None:
         file.append(verdict)
 
 
-def _open_locked(path: str) -> int:
+def _open_locked(path: str, patience_s: float = 0) -> int:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        # The lock goes with the process, however it ends.
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(file)
-        raise ConfigError(f"{path}: another review writes there; end it, or set --verdicts to another file") from error
-    return file
+    end = time.monotonic() + patience_s
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            # The lock goes with the process, however it ends.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError as error:
+            os.close(file)
+            if time.monotonic() >= end:
+                raise ConfigError(
+                    f"{path}: another review writes there; end it, or set --verdicts to another file"
+                ) from error
+        time.sleep(0.2)
 
 
 def _append_line(file: int, line: bytes) -> None:

@@ -78,11 +78,14 @@ def test_a_census_leaves_no_doubt():
     assert found["theoretical_accuracy"] == 1
 
 
-def test_nothing_is_estimated_before_both_kinds_were_seen():
+def test_nothing_is_estimated_before_enough_of_both_kinds_were_seen():
     checks = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True)] * 3
     checks += [Checked(suspected=False, label="knee", answer="knee", outcome=None, seen=False)]
     found = accuracy_after_review(checks, labelled=10, suspected=3)
     assert found["label_accuracy"] is None
+    more = [Checked(suspected=False, label="knee", answer="knee", outcome="knee", seen=True)]
+    assert accuracy_after_review([*checks[:3], *more * 9], labelled=100, suspected=3)["model_accuracy"] is None
+    assert accuracy_after_review([*checks[:3], *more * 10], labelled=100, suspected=3)["model_accuracy"] is not None
     assert found["theoretical_accuracy"] == 1
 
 

@@ -21,7 +21,7 @@ from tests.review.small_queue import write_small_queue
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory):
-    return write_small_queue(tmp_path_factory.mktemp("queue"))
+    return write_small_queue(tmp_path_factory.mktemp("queue"), controls=15)
 
 
 @pytest.fixture
@@ -164,8 +164,8 @@ def test_accuracy_and_agreement_are_told(client):
     assert (pair["reviewers"], pair["images"]) == (["Ann", "Ben"], 10)
     assert pair["agreement"] == 0.9
     accuracy = client.get("/accuracy", headers=by("ann")).json()
-    assert accuracy["looked_at"] == 30
-    assert accuracy["suspects_judged"] + accuracy["controls_judged"] == 29
+    assert accuracy["looked_at"] == 35
+    assert accuracy["suspects_judged"] + accuracy["controls_judged"] == 34
     assert accuracy["label_accuracy"]["value"] == 1
     assert accuracy["label_accuracy"]["low"] < 0.99
 
@@ -180,9 +180,9 @@ def test_offline_verdicts_are_taken_in_once_and_summed_up(findings, tmp_path):
     )
     config.check()
     summary = run_review(config)
-    assert (summary["rows_in"], summary["rows_out"], summary["by_reviewer"]) == (30, 4, {"Cleo": 4})
+    assert (summary["rows_in"], summary["rows_out"], summary["by_reviewer"]) == (35, 4, {"Cleo": 4})
     assert run_review(config) == summary
-    assert summary["accuracy"]["labelled"] == 1500
+    assert summary["accuracy"]["labelled"] == 1750
 
 
 def test_reviewers_are_added_once_and_their_tokens_stand_nowhere(tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import uuid
 
 import pytest
@@ -54,6 +55,14 @@ def test_one_writer_at_a_time(tmp_path):
     with VerdictFile(path), pytest.raises(ConfigError, match="another review writes there"):
         VerdictFile(path)
     VerdictFile(path).close()
+
+
+def test_a_patient_writer_waits_for_the_one_before_it(tmp_path):
+    path = str(tmp_path / "verdicts.csv")
+    before = VerdictFile(path)
+    threading.Timer(0.5, before.close).start()
+    with VerdictFile(path, patience_s=10) as file:
+        assert file.append(some_verdict())
 
 
 def test_an_older_file_gets_the_columns_it_lacks(tmp_path):

@@ -22,8 +22,11 @@ from radray.errors import ConfigError
 from radray.images.prepare import prepare_image
 from radray.pretrain.backbone import Backbone
 from radray.regions import load_regions
+from radray.review.reviewers import add_reviewers
+from radray.review.verdicts import parse_verdicts
 from serve.settings import Settings
 from tests.conftest import CHECKOUT, PhantomArchive
+from tests.review.small_queue import write_small_queue
 
 pytestmark = pytest.mark.timeout(600)
 SIDE = 32
@@ -54,6 +57,8 @@ class Service:
 
     url: str
     bundle: Bundle
+    findings: str
+    tokens: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +83,13 @@ def service(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    settings = Settings(bundle=folder, max_body_mib=1, ensemble_cpus=0.5, ingress_cpus=0.5, max_replicas=1)
+    findings = write_small_queue(tmp_path_factory.mktemp("queue"))
+    tokens = add_reviewers(storage.join(findings, "reviewers.csv"), ["Ann", "Ben"])
+    settings = Settings(
+        bundle=folder, max_body_mib=1, ensemble_cpus=0.5, ingress_cpus=0.5, max_replicas=1, findings=findings
+    )
     serve.run(app(settings), name="radray", route_prefix="/")
-    yield Service(url=f"http://127.0.0.1:{port}", bundle=bundle)
+    yield Service(url=f"http://127.0.0.1:{port}", bundle=bundle, findings=findings, tokens=tokens)
     serve.shutdown()
 
 
@@ -150,6 +159,24 @@ def test_regions_health_and_openapi_answer(service: Service) -> None:
     assert "application/problem+json" in paths["/v1/region"]["post"]["responses"]["422"]["content"]
 
 
+def test_the_review_page_stands_under_a_path_and_writes_verdicts(service: Service) -> None:
+    url = service.url + "/review"
+    page = httpx.get(url, follow_redirects=True, timeout=60)
+    assert str(page.url) == url + "/"
+    assert "radray review" in page.text and "unsafe" not in page.headers["content-security-policy"]
+    assert httpx.get(url + "/review.js", timeout=60).headers["content-type"].startswith("text/javascript")
+    assert httpx.get(url + "/queue", timeout=60).status_code == 403
+    by = {"X-Radray-Token": service.tokens["Ann"]}
+    queue = httpx.get(url + "/queue", headers=by, timeout=60).json()
+    assert queue["reviewer"] == "Ann"
+    assert httpx.get(f"{url}/picture/{queue['items'][0]['picture']}", headers=by, timeout=60).content[:4] == b"\x89PNG"
+    given = {"id": "0" * 32, "item": queue["items"][0]["id"], "verdict": "confirm"}
+    assert httpx.post(url + "/verdicts", headers=by, json=given, timeout=60).json() == {"others": []}
+    (line,) = parse_verdicts(storage.read_bytes(storage.join(service.findings, "verdicts.csv")), "file")
+    assert (line.reviewer, line.verdict) == ("Ann", "confirm")
+    assert httpx.post(url + "/verdicts", headers=by, content=b" " * 20_000, timeout=60).status_code == 413
+
+
 def test_no_identity_enters_the_logs(service: Service, radiographs: list[bytes]) -> None:
     import ray
 
@@ -172,6 +199,15 @@ def test_the_environment_names_the_bundle(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.delenv("RADRAY_BUNDLE")
     with pytest.raises(ConfigError, match="set RADRAY_BUNDLE"):
         Settings().check()
+
+
+def test_a_review_without_reviewers_is_refused(tmp_path: Path) -> None:
+    findings = write_small_queue(tmp_path, suspects=2, controls=1)
+    settings = Settings(bundle=str(tmp_path), findings=findings)
+    with pytest.raises(ConfigError, match="reviewers.csv is missing; name reviewers"):
+        settings.check()
+    add_reviewers(storage.join(findings, "reviewers.csv"), ["Ann"])
+    settings.check()
 
 
 def test_the_deployment_file_is_what_serve_and_the_settings_take() -> None:

@@ -25,7 +25,7 @@ function showFacts(item) {
     const fill = make("i"); fill.style.width = 100 * p + "%";
     return [make("span", { textContent:title(name) }), make("div", { className:"bar" }, fill), make("span", { textContent:Math.round(100 * p) + " %" })];
   }));
-  $("neartitle").textContent = !item.near.length ? "" : item.issue === "near_duplicate" ? "Looks like" : hidden ? "Nearest images (labels hidden)" : "Nearest images of other patients and their labels";
+  $("neartitle").textContent = !item.near.length ? "" : item.issue === "near_duplicate" ? "Looks like" : hidden ? "Nearest images (labels hidden)" : "Nearest images of other patients";
   $("near").replaceChildren(...item.near.map(([number, label]) => {
     const img = make("img", { alt:"" }); fillImage(img, number);
     return make("figure", { className:item.near.length === 1 ? "big" : "" }, img, make("figcaption", { textContent:hidden ? "" : title(label) }));
@@ -37,6 +37,7 @@ function showFacts(item) {
   act("suggest").disabled = !corrects || hidden;
   const chosen = !my ? "" : my.verdict !== "correct" ? my.verdict : corrects && my.region === item.suggested ? "suggest" : "choose";
   document.querySelectorAll("[data-act]").forEach(b => b.classList.toggle("chosen", b.dataset.act === chosen));
+  $("given").className = my ? "done" : "";
   $("given").textContent = my ? "Your verdict: " + words(my) + (my.comment ? ` (${my.comment})` : "") : "No verdict yet";
   const clash = clashing(item.id);
   $("others").replaceChildren(...(my ? others.get(item.id) || [] : []).map(v => make("li", { className:clash.includes(v) ? "clash" : "", textContent:`${v.reviewer}: ${words(v)}${v.comment ? ` (${v.comment})` : ""}` })));
@@ -45,7 +46,7 @@ function showProgress() {
   const inView = data.items.filter(i => matches(i, true)), done = inView.filter(i => mine(i.id)).length;
   $("bar").style.width = (inView.length ? 100 * done / inView.length : 0) + "%";
   $("bar").parentElement.setAttribute("aria-valuenow", inView.length ? Math.round(100 * done / inView.length) : 0);
-  $("count").textContent = `${done} of ${inView.length} judged · ${shown.length ? at + 1 : 0} of ${shown.length} in view`;
+  $("count").textContent = `${done} of ${inView.length} judged · ${shown.length ? at + 1 : 0}/${shown.length} in view`;
   const pace = rate();
   $("pace").textContent = pace ? `${pace.toFixed(pace < 10 ? 1 : 0)} a minute · ${lasting((inView.length - done) / pace)} left` : "";
 }
