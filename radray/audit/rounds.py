@@ -15,8 +15,7 @@ from radray.audit.findings import CONTROL, FINDINGS_SCHEMA, NEAR_DUPLICATE
 from radray.audit.inputs import AuditRows
 from radray.audit.judging import judge
 from radray.errors import ConfigError
-from radray.relabel.policy import settle_verdicts
-from radray.review.verdicts import Ruling, Verdict, parse_verdicts
+from radray.review.verdicts import OUTSIDE, parse_verdicts, settled_outcomes
 
 FINDINGS_FILE = "findings.parquet"
 QUEUE_FILE = "queue.json"
@@ -34,37 +33,37 @@ class Judged:
     """Labels that were put right."""
 
 
-def read_verdicts(url: str | None) -> dict[str, Verdict]:
-    """The reviewers' settled verdicts by `uri`; none without a file."""
-    return settle_verdicts(parse_verdicts(storage.read_bytes(url), url))[0] if url else {}
+def read_outcomes(url: str | None) -> dict[str, str]:
+    """What the reviewers agree on, by `uri`: a region or `OUTSIDE`; nothing without a file."""
+    return settled_outcomes(parse_verdicts(storage.read_bytes(url), url)) if url else {}
 
 
-def apply_verdicts(rows: AuditRows, verdicts: dict[str, Verdict], seed: int) -> tuple[AuditRows, Judged]:
+def apply_outcomes(rows: AuditRows, outcomes: dict[str, str], seed: int) -> tuple[AuditRows, Judged]:
     """The images with the labels that the verdicts leave, and what heads fitted to those say.
 
     Args:
         rows: As read.
-        verdicts: By `uri`.
+        outcomes: By `uri`.
         seed: Of the folds.
 
     Raises:
         ConfigError: No verdict is about these images, or one names a region that is no class.
     """
     nothing = np.zeros(len(rows), bool)
-    if not verdicts:
+    if not outcomes:
         return rows, Judged(seen=nothing, outside=nothing, changed=0)
     labels, seen, outside = rows.labels.copy(), nothing.copy(), nothing.copy()
     for place, uri in enumerate(rows.facts["uri"].to_pylist()):
-        verdict = verdicts.get(uri)
-        if verdict is None:
+        outcome = outcomes.get(uri)
+        if outcome is None:
             continue
         seen[place] = True
-        if verdict.verdict == Ruling.OUT_OF_DOMAIN:
+        if outcome == OUTSIDE:
             labels[place], outside[place] = -1, True
-        elif verdict.region in rows.names:
-            labels[place] = rows.names.index(verdict.region)
+        elif outcome in rows.names:
+            labels[place] = rows.names.index(outcome)
         else:
-            raise ConfigError(f"--verdicts: region {verdict.region!r} is no class of the bundle; correct that line")
+            raise ConfigError(f"--verdicts: region {outcome!r} is no class of the bundle; correct that line")
     if not seen.any():
         raise ConfigError("--verdicts: none of them is about an image of --images; give the file of this archive")
     changed = int((labels != rows.labels).sum())
@@ -73,23 +72,23 @@ def apply_verdicts(rows: AuditRows, verdicts: dict[str, Verdict], seed: int) -> 
     return now, Judged(seen=seen, outside=outside, changed=changed)
 
 
-def join_rounds(output: str, found: pa.Table, verdicts: dict[str, Verdict]) -> pa.Table:
+def join_rounds(output: str, found: pa.Table, outcomes: dict[str, str]) -> pa.Table:
     """What an audit found, with what stays of the rounds before: judged findings, and all controls.
 
     Args:
         output: Folder that may hold the findings of the last round.
         found: Findings of now.
-        verdicts: By `uri`; none begins anew.
+        outcomes: By `uri`; none begins anew.
 
     Returns:
         Rows of `FINDINGS_SCHEMA`; ranks of old rows come after the new ones'.
     """
     place = storage.join(output, FINDINGS_FILE)
-    if not verdicts or not storage.exists(place):
+    if not outcomes or not storage.exists(place):
         return found
     before = storage.read_table(place)
     number = (pc.max(before["round"]).as_py() or 0) + 1
-    known = pa.array(list(verdicts), pa.string())
+    known = pa.array(list(outcomes), pa.string())
     control = pc.equal(before["issue"], CONTROL)
     stays = pc.or_(control, pc.and_(pc.is_in(before["uri"], known), pc.not_equal(before["issue"], NEAR_DUPLICATE)))
     kept = before.filter(stays)
@@ -102,10 +101,10 @@ def join_rounds(output: str, found: pa.Table, verdicts: dict[str, Verdict]) -> p
     return _rank(pa.concat_tables([fresh, kept]))
 
 
-def queue_facts(output: str, verdicts: dict[str, Verdict], facts: dict[str, Any]) -> dict[str, Any]:
+def queue_facts(output: str, outcomes: dict[str, str], facts: dict[str, Any]) -> dict[str, Any]:
     """What queue.json says: of the first round, for that is what the controls were drawn from."""
     place = storage.join(output, QUEUE_FILE)
-    if not verdicts or not storage.exists(place):
+    if not outcomes or not storage.exists(place):
         return facts
     known: dict[str, Any] = storage.read_json(place)
     return known

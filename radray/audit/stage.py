@@ -26,10 +26,10 @@ from radray.audit.rounds import (
     FINDINGS_FILE,
     QUEUE_FILE,
     Judged,
-    apply_verdicts,
+    apply_outcomes,
     join_rounds,
     queue_facts,
-    read_verdicts,
+    read_outcomes,
 )
 from radray.errors import ConfigError, Reason, Status
 from radray.images.near_duplicates import find_equal_pairs
@@ -47,8 +47,8 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
     Raises:
         ConfigError: Tables that do not belong together, or verdicts on other images.
     """
-    verdicts = read_verdicts(config.verdicts)
-    rows, judged = apply_verdicts(load_rows(config), verdicts, config.seed)
+    outcomes = read_outcomes(config.verdicts)
+    rows, judged = apply_outcomes(load_rows(config), outcomes, config.seed)
     space = points(rows)
     neighbours = find_neighbours(space, rows.patients, config.neighbours)
     checked = _check_labels(config, rows, judged, neighbours)
@@ -69,9 +69,9 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
             findings.find_label_errors(rows, checked, controls, findings.CONTROL),
         ]
     )
-    found = join_rounds(config.output, found, verdicts)
+    found = join_rounds(config.output, found, outcomes)
     queue = {"labelled": len(suspected), "suspected": int(suspected.sum()), "controls": len(controls)}
-    queue = queue_facts(config.output, verdicts, {**queue, "seed": config.seed, "bundle": rows.bundle})
+    queue = queue_facts(config.output, outcomes, {**queue, "seed": config.seed, "bundle": rows.bundle})
     storage.write_table(storage.join(config.output, FINDINGS_FILE), found)
     storage.write_json(storage.join(config.output, QUEUE_FILE), queue)
     sources = name_sources(_write_disagreement(config.output, rows))
