@@ -32,9 +32,8 @@ def accuracy_section(sources: Sources) -> Section:
     if sources.accuracy is not None:
         section.blocks += [_methods(sources, sources.accuracy), _budgets(sources, sources.accuracy)]
     if sources.verdicts is not None and sources.test is not None:
-        section.blocks.append(
-            verdict_block(sources.test.select(["uri", "label", "region"]).to_pylist(), sources.verdicts)
-        )
+        test = sources.test.select(["uri", "label", "region"]).to_pylist()
+        section.blocks.append(verdict_block(test, sources.verdicts, sources.review))
     if sources.confusion is not None and sources.titles:
         counts = confusion_counts(sources.confusion, sources.against, tuple(sources.titles))
         rows_are = "true region" if sources.against == "truth" else "label"

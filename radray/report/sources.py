@@ -15,6 +15,7 @@ from radray.errors import Status
 from radray.pretrain.journal import read_journal
 from radray.pretrain.run import find_run_folders, is_run, read_document
 from radray.report.config import STAGES, ReportConfig
+from radray.review.checks import LabelChecks
 from radray.review.verdicts import Verdict, parse_verdicts
 from radray.score.versions import latest_predictions
 
@@ -57,6 +58,8 @@ class Sources:
     """bundle.json."""
     verdicts: list[Verdict] | None = None
     """Lines of verdicts.csv."""
+    review: dict[str, Any] | None = None
+    """Accuracy after review, where the audit drew controls."""
     predictions: pa.Table | None = None
     """status, region, abstained of every object."""
     findings: pa.Table | None = None
@@ -114,6 +117,8 @@ def load_sources(config: ReportConfig) -> Sources:
     if config.findings:
         sources.findings = _table(sources, "findings", config.findings, None)
         sources.disagreement = _csv(sources, config.findings, "disagreement.csv")
+        checks = LabelChecks.load(config.findings) if sources.verdicts else None
+        sources.review = None if checks is None else checks.accuracy(sources.verdicts or [])
     return sources
 
 

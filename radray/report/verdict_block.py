@@ -69,8 +69,16 @@ def theoretical_accuracy(counts: Mapping[str, int]) -> float:
     return right / images if images else float("nan")
 
 
-def verdict_block(test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict]) -> Block:
-    """The errors on the test split by what a person found, and the accuracy that follows."""
+def verdict_block(
+    test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict], review: Mapping[str, Any] | None = None
+) -> Block:
+    """The errors on the test split by what a person found, and the accuracy that follows.
+
+    Args:
+        test: As for `judge_errors`.
+        verdicts: All lines of verdicts.csv.
+        review: The estimates of `accuracy_after_review` over all checked labels, where the audit drew controls.
+    """
     counts = judge_errors(test, verdicts)
     errors = {kind: count for kind, count in counts.items() if kind not in ("images", "right")}
     share = counts["right"] / counts["images"] if counts["images"] else float("nan")
@@ -82,7 +90,24 @@ def verdict_block(test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict]
         title="After the verdicts",
         text=f"By the labels the ensemble is right on {100 * share:.1f} % of {counts['images']:,} test images. With "
         f"wrong labels put right and images out of domain left out it is {100 * after:.1f} %; errors "
-        "that nobody has looked at count as errors.",
+        "that nobody has looked at count as errors." + _unbiased(review),
         rows=rows,
         shown=[{"verdicts on the test split": kind, "images": f"{count:,}"} for kind, count in errors.items()],
     )
+
+
+def _unbiased(review: Mapping[str, Any] | None) -> str:
+    """What a review says that also saw labels which nobody suspects."""
+    if review is None or review["model_accuracy"] is None:
+        return ""
+    model, labels = (_share(review[name]) for name in ("model_accuracy", "label_accuracy"))
+    return (
+        f" That is one-sided: labels that nobody suspects count as right. With {review['controls_judged']:,} of those "
+        f"looked at too, drawn at random, the ensemble is right on {model} of all {review['labelled']:,} checked "
+        f"images and the labels on {labels} (95 % intervals). Assumed: {'; '.join(review['assumed'])}."
+    )
+
+
+def _share(estimate: Mapping[str, float]) -> str:
+    value, low, high = (100 * estimate[name] for name in ("value", "low", "high"))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f})"

@@ -8,14 +8,14 @@ from typing import Any
 
 from radray import storage
 from radray.errors import ConfigError
-from radray.review.accuracy import accuracy_after_review
 from radray.review.agreement import measure_agreement
+from radray.review.checks import FINDINGS_FILE, LabelChecks
 from radray.review.page import FOLDER, ITEMS_FILE
 from radray.review.pictures import PictureReader
-from radray.review.queue import FINDINGS_FILE, LABEL_CHECK, item_id, label_checks, load_counts
+from radray.review.queue import item_id
 from radray.review.reviewers import Reviewers, check_name
 from radray.review.verdict_file import VerdictFile
-from radray.review.verdicts import Ruling, Verdict, now, settled_outcomes, standing_verdicts
+from radray.review.verdicts import Ruling, Verdict, now, standing_verdicts
 
 _LONGEST_COMMENT = 500
 _ID_DIGITS = 32
@@ -41,15 +41,11 @@ class ReviewDesk:
             self._items.setdefault(item["id"], item)
         self._titles: dict[str, str] = queue["titles"]
         self._queue_json = json.dumps(queue, separators=(",", ":"))
-        self._checks = [item["id"] for item in queue["items"] if item["issue"] == LABEL_CHECK]
-        self._found = storage.read_table(
-            storage.join(findings, FINDINGS_FILE),
-            columns=["uri", "row_id", "issue", "label", "suggested", "evidence"],
-        )
-        rows = zip(self._found["row_id"].to_pylist(), self._found["uri"].to_pylist(), strict=True)
+        self._checks = LabelChecks.load(findings)
+        found = storage.read_table(storage.join(findings, FINDINGS_FILE), columns=["uri", "row_id"])
+        rows = zip(found["row_id"].to_pylist(), found["uri"].to_pylist(), strict=True)
         self._uris = {item_id(row_id): uri for row_id, uri in rows}
         self._ids = {uri: one for one, uri in self._uris.items()}
-        self._counts = load_counts(findings, self._found)
 
     def queue(self, reviewer: str | None) -> bytes:
         """JSON of key, titles, items, the reviewer's name (null where the page has to ask) and notes."""
@@ -113,12 +109,7 @@ class ReviewDesk:
 
     def accuracy(self) -> dict[str, Any] | None:
         """See `accuracy_after_review`; None for an audit without controls."""
-        if self._counts is None:
-            return None
-        outcomes = settled_outcomes(self.file.verdicts)
-        seen = {uri for uri, _ in standing_verdicts(self.file.verdicts)}
-        checks = label_checks(self._found, self._checks, outcomes, seen)
-        return accuracy_after_review(checks, self._counts["labelled"], self._counts["suspected"])
+        return None if self._checks is None else self._checks.accuracy(self.file.verdicts)
 
     def summary(self) -> dict[str, Any]:
         """Counts of the standing verdicts, agreement and accuracy."""

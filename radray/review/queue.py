@@ -12,14 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from radray import storage
-from radray.review.accuracy import Checked
-
 SUSPECT = "label_error"
 CONTROL = "control"
 LABEL_CHECK = "label_check"
-FINDINGS_FILE = "findings.parquet"
-COUNTS_FILE = "queue.json"
 BLOCK = 20
 """Length of the stretches of the queue within which the order is random."""
 
@@ -103,35 +98,3 @@ def describe_evidence(row: dict[str, Any]) -> str:
     if evidence.get("ood_score") is not None:
         parts.append(f"farther out than {100 * evidence['ood_score']:.0f} % of known images")
     return ", ".join(parts)
-
-
-def label_checks(found: pa.Table, order: list[str], outcomes: dict[str, str], seen: set[str]) -> list[Checked]:
-    """The label checks of the page with what came of them, in its order.
-
-    Args:
-        found: The findings and the controls.
-        order: Ids of the page's label checks.
-        outcomes: Settled outcomes by `uri`.
-        seen: `uri` of every image with a verdict.
-    """
-    rows = {item_id(row["row_id"]): row for row in found.to_pylist() if page_issue(row["issue"]) == LABEL_CHECK}
-    return [
-        Checked(
-            suspected=rows[one]["issue"] == SUSPECT,
-            label=rows[one]["label"],
-            answer=(json.loads(rows[one]["evidence"]).get("top") or [[rows[one]["suggested"]]])[0][0],
-            outcome=outcomes.get(rows[one]["uri"]),
-            seen=rows[one]["uri"] in seen,
-        )
-        for one in order
-        if one in rows
-    ]
-
-
-def load_counts(findings_url: str, found: pa.Table) -> dict[str, Any] | None:
-    """`labelled` and `suspected` images of the audit; None where it was made without controls."""
-    place = storage.join(findings_url, COUNTS_FILE)
-    if CONTROL not in found["issue"].to_pylist() or not storage.exists(place):
-        return None
-    counts: dict[str, Any] = storage.read_json(place)
-    return counts

@@ -154,6 +154,7 @@ def run_review(config: ReviewConfig) -> dict[str, Any]:
             settings = uvicorn.Config(
                 review_app(desk),
                 access_log=False,  # requests name images
+                ws="none",
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=3,

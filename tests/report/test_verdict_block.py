@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from radray import storage
 from radray.report.verdict_block import judge_errors, theoretical_accuracy, verdict_block
+from radray.review.checks import LabelChecks
 from radray.review.verdicts import Verdict
+from tests.review.small_queue import write_small_queue
 
 TEST = [
     {"uri": "a", "label": "knee", "region": "knee"},
@@ -62,3 +67,15 @@ def test_without_verdicts_nothing_changes() -> None:
     block = verdict_block(TEST, VERDICTS)
     assert "14.3 %" in block.text and "33.3 %" in block.text
     assert block.rows[-1] == {"outcome": "theoretical accuracy", "images": pytest.approx(2 / 6)}
+
+
+def test_the_figure_without_bias_stands_beside_the_one_sided_one(tmp_path: Path) -> None:
+    findings = write_small_queue(tmp_path, suspects=20, controls=15)
+    rows = storage.read_table(findings).to_pylist()
+    checks = LabelChecks.load(findings)
+    assert checks is not None
+    verdicts = [verdict(row["uri"], "confirm", row["label"]) for row in rows]
+    told = verdict_block(TEST, verdicts, checks.accuracy(verdicts)).text
+    assert "one-sided" in told and "With 15 of those looked at too" in told
+    assert "the labels on 100.0 % (" in told
+    assert verdict_block(TEST, verdicts[:20], checks.accuracy(verdicts[:20])).text == verdict_block(TEST, verdicts).text

@@ -41,8 +41,8 @@ def simulate(seed, labelled=4000, wrong_share=0.05, outside_share=0.005, missed=
 
 @pytest.mark.parametrize(("judged", "fewest"), [(None, 0.9), (0.5, 0.9), (0.25, 0.9)])
 def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch, judged, fewest):
-    monkeypatch.setattr(accuracy, "DRAWS", 800)
-    runs, held_labels, held_model, errors = 150, 0, 0, []
+    monkeypatch.setattr(accuracy, "DRAWS", 500)
+    runs, held_labels, held_model, errors = 120, 0, 0, []
     for seed in range(runs):
         checks, suspected, labelled, labels, model = simulate(seed, judged=judged)
         found = accuracy_after_review(checks, labelled, suspected, seed)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from radray.review.reviewers import add_reviewers
 from radray.review.verdicts import parse_verdicts, settled_outcomes, standing_verdicts
 from tests.conftest import CHECKOUT
 from tests.processes import kill
+from tests.report.test_attention import bundle_of
 from tests.review.small_queue import MARKUP, write_small_queue
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -238,6 +240,62 @@ def test_header_strings_are_text_and_the_regions_are_found_by_typing(page: Page,
     page.saved()
     assert len(standing_verdicts(served.verdicts())) == 35
     assert page.complaints() == []
+
+
+def test_window_size_and_heat_map(page: Page, tmp_path: Path) -> None:
+    from selenium.webdriver import ActionChains
+
+    bundle = str(tmp_path / "bundle")
+    bundle_of("resnet10", side=48).save(bundle)
+    server = Server(write_small_queue(tmp_path, suspects=4, controls=2, bundle_url=bundle))
+    try:
+        page.open(server.url("Ann"))
+        frame = page.driver.find_element("id", "frame")
+        ActionChains(page.driver).drag_and_drop_by_offset(frame, -120, 60).perform()
+        slope = page.run("return +document.querySelector('#windowing feFuncR').getAttribute('slope')")
+        assert slope > 1.3
+        assert page.run("return getComputedStyle(picture).filter").startswith("url(")
+        page.press("i")
+        assert page.run("return +document.querySelector('#windowing feFuncR').getAttribute('slope')") == -slope
+        page.press("+")
+        assert page.run("return view.getBoundingClientRect().height / frame.clientHeight") > 1
+        page.press("0")
+        assert page.run("return getComputedStyle(picture).filter") == "none"
+
+        drawn = "!heat.hidden && heat.dataset.item === shown[at].id"
+        ink = "return heat.getContext('2d').getImageData(0, 0, heat.width, heat.height).data.reduce((a, b) => a + b, 0)"
+        page.press("h")
+        page.until(drawn)
+        assert page.text("heatword").startswith("what speaks for")
+        first = page.run(ink)
+        page.press("h")
+        page.until(f"{drawn} && heatword.textContent === 'what speaks for ' + title(shown[at].label)")
+        time.sleep(0.2)
+        assert page.run(ink) != first > 0
+        page.press("]")
+        assert page.run("return heat.style.opacity") == "0.7"
+        page.press("h")
+        assert page.run("return heat.hidden")
+        assert page.complaints() == []
+    finally:
+        server.kill()
+
+
+def test_keys_pressed_while_the_server_dies_again_and_again_count_once(page: Page, served: Server) -> None:
+    page.open(served.url("Ann"))
+    for _ in range(3):
+        killer = threading.Timer(0.15, served.kill)
+        killer.start()
+        for _ in range(8):
+            page.press("c")
+        killer.join()
+        page.until("unsent.length > 0 || !sending")
+        served.start()
+        page.saved()
+    assert page.run("return own.length") == 24
+    lines = served.verdicts()
+    assert len(lines) == len({line.id for line in lines}) == 24
+    assert [line.id for line in lines] == page.run("return own.map(v => v.id)")
 
 
 @pytest.mark.parametrize("size", [TABLET, (390, 844)])
