@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from radray import storage
 from radray.errors import ConfigError, check_ranges
@@ -23,14 +24,28 @@ class AuditConfig:
     """URL of the folder that gets findings, disagreement.csv and review.html."""
     truth: str | None = None
     """URL of a .parquet or .csv table with `uri` and `region` (true): for measuring only, nothing else reads it."""
+    verdicts: str | None = None
+    """URL of verdicts.csv: what was judged leaves the queue, labels put right count, the rest is ranked anew."""
+    next_batch: Literal["errors", "learn"] = "errors"
+    """What the next label checks are chosen for: errors, those most probably wrong; learn, those that would teach the
+    heads most, doubtful and unlike one another."""
+    controls: int = 100
+    """Labels not suspected that are mixed into the review, drawn at random: what is left wrong after the review is
+    estimated from them (0 to 5000)."""
     neighbours: int = 20
     """Nearest images of other patients that vote on each label (1 to 200)."""
     min_probability: float = 0.1
     """Labels at least this probably wrong are findings (0 to 1)."""
+    far_share: float = 0.01
+    """Images further out than all but this share of the trusted ones are out of domain (0 to 0.5)."""
     near_duplicate_bits: int = 4
     """Perceptual hashes of 64 bits that differ in at most so many are near-duplicates (0 to 8)."""
     review_limit: int = 300
     """Findings of each issue on the review page, most suspicious first (1 to 5000)."""
+    heat_maps: bool = True
+    """Whether the review page shows what the strongest network looked at: a tenth of a second for each finding."""
+    seed: int = 0
+    """Draws the controls and the folds."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -42,6 +57,9 @@ class AuditConfig:
             self,
             {
                 "neighbours": (1, 200),
+                "controls": (0, 5000),
+                "far_share": (0, 0.5),
+                "seed": (0, 2**31 - 1),
                 "min_probability": (0, 1),
                 "near_duplicate_bits": (0, 8),
                 "review_limit": (1, 5000),
@@ -58,9 +76,11 @@ class AuditConfig:
         latest_predictions(self.predictions)
         storage.check_input(self.images, "--images")
         storage.check_input(self.probe, "--probe")
-        for part, option in (("bundle/bundle.json", "--probe"), ("out_of_fold.parquet", "--probe")):
+        for part in ("bundle/bundle.json", "out_of_fold.parquet", "features/members.json"):
             if not storage.exists(storage.join(self.probe, part)):
-                raise ConfigError(f"{option} {self.probe}: {part} is missing there; run jobs/probe.py to its end first")
+                raise ConfigError(f"--probe {self.probe}: {part} is missing there; run jobs/probe.py to its end first")
+        if self.verdicts is not None:
+            storage.check_input(self.verdicts, "--verdicts")
         if self.truth is not None:
             storage.check_input(self.truth, "--truth")
             if not self.truth.endswith((".parquet", ".csv")):

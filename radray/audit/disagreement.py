@@ -28,6 +28,10 @@ SCHEMA = pa.schema(
 """`images` of the `of` images at this place that the model takes for `model_region` carry `header_label`."""
 
 
+SYSTEMATIC_IMAGES, SYSTEMATIC_SHARE = 5, 0.3
+"""A source is named where it tags so many images, and this share of all that look like the region, as another."""
+
+
 def tabulate_disagreement(
     facts: pa.Table, labels: npt.NDArray[np.int64], suggested: npt.NDArray[np.int64], names: tuple[str, ...]
 ) -> pa.Table:
@@ -66,3 +70,28 @@ def tabulate_disagreement(
             if region != label
         ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def name_sources(table: pa.Table, most: int = 10) -> list[str]:
+    """What an administrator can mend, most images first: a place, what it tags wrongly, and how often.
+
+    Args:
+        table: Rows of `SCHEMA`.
+        most: Lines at most.
+
+    Example:
+        "station XR-3: 412 of 430 that look like wrist say hand"
+    """
+    rows = [
+        row
+        for row in table.to_pylist()
+        if row["images"] >= SYSTEMATIC_IMAGES and row["share"] >= SYSTEMATIC_SHARE and row["value"] != "(none)"
+    ]
+    rows.sort(key=lambda row: (-row["images"], -row["share"], FACTS.index(row["fact"]), row["value"]))
+    lines: dict[tuple[str, str, int, int], str] = {}
+    for row in rows:
+        # The same images come once for their station, scanner and year: the first of those is told.
+        key = (row["model_region"], row["header_label"], row["images"], row["of"])
+        text = f"{row['images']:,} of {row['of']:,} that look like {row['model_region']} say {row['header_label']}"
+        lines.setdefault(key, f"{row['fact'].replace('_', ' ')} {row['value']}: {text}")
+    return list(lines.values())[:most]

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from radray.audit.duplicates import EXACT, Likeness
 from radray.audit.inputs import AuditRows
 from radray.audit.label_errors import Suspicion
 from radray.audit.neighbours import Neighbours
-from radray.images.near_duplicates import HASH_BITS, find_equal_pairs, find_near_pairs
+from radray.audit.outside import Outside
 
 LABEL_ERROR = "label_error"
 MISSING_LABEL = "missing_label"
 OUT_OF_DOMAIN = "out_of_domain"
 NEAR_DUPLICATE = "near_duplicate"
-ISSUES = (LABEL_ERROR, MISSING_LABEL, OUT_OF_DOMAIN, NEAR_DUPLICATE)
+CONTROL = "control"
+"""A label that is not suspected, drawn at random and shown among the suspected ones."""
+ISSUES = (LABEL_ERROR, MISSING_LABEL, OUT_OF_DOMAIN, NEAR_DUPLICATE, CONTROL)
 
 FINDINGS_SCHEMA = pa.schema(
     [
@@ -34,121 +37,126 @@ FINDINGS_SCHEMA = pa.schema(
         ("evidence", pa.string()),
         ("patient", pa.string()),
         ("station", pa.string()),
+        ("round", pa.int32()),
     ]
 )
 """`findings/`: one row a suspicion. `score` lies in [0, 1], higher is more suspicious; `rank` counts from 1 within an
-issue; `suggested` is a region or null, `confidence` its probability; `evidence` is a short JSON object."""
+issue; `suggested` is a region or null, `confidence` its probability; `evidence` is a short JSON object; `round` is 0
+for what the first audit found, 1 for what the next one did after verdicts, and so on."""
 
 _SHOWN_NEIGHBOURS = 4
+_KEPT = ["uri", "row_id", "label", "patient", "station"]
+Indices = npt.NDArray[np.int64]
 
 
-def find_label_errors(
-    rows: AuditRows,
-    checked: npt.NDArray[np.int64],
-    suspicion: Suspicion,
-    neighbours: Neighbours | None,
-    min_probability: float,
-) -> pa.Table:
-    """Labels that are wrong with at least `min_probability` and for which another class is at hand.
+class Checked(NamedTuple):
+    """Labels that were checked: m of n images."""
+
+    places: Indices
+    """Int64 [m], where they stand among all."""
+    row_ids: Indices
+    """Int64 [n], keys of all images."""
+    suspicion: Suspicion
+    """Scores of the m."""
+    neighbours: Neighbours
+    """Of all n images."""
+
+
+def find_label_errors(rows: AuditRows, checked: Checked, order: Indices, issue: str = LABEL_ERROR) -> pa.Table:
+    """Labels to look at, with what speaks against them.
 
     Args:
         rows: All radiographs.
-        checked: Int64 [m], places of the labelled rows that `suspicion` is about.
-        suspicion: Scores of those.
-        neighbours: Of all rows, None without features.
-        min_probability: 0 to 1.
+        checked: Labels with their scores.
+        order: Int64 [m], which of them, in the order of their rank.
+        issue: `LABEL_ERROR`, or `CONTROL`.
     """
+    suspicion, facts = checked.suspicion, _facts(rows, checked.places[order])
     found = []
-    order = np.lexsort((-suspicion.suspicion, -suspicion.wrong_probability))
-    for one in order[suspicion.wrong_probability[order] >= min_probability]:
-        place, pooled = int(checked[one]), suspicion.pooled[one]
+    for one, own in zip(order.tolist(), facts, strict=True):
+        place, pooled = int(checked.places[one]), suspicion.pooled[one]
         others = pooled.copy()
         others[rows.labels[place]] = -1
+        best = int(others.argmax())
+        near = [int(each) for each in checked.neighbours.indices[place, :_SHOWN_NEIGHBOURS] if each >= 0]
         evidence: dict[str, Any] = {
             "top": _top(rows, pooled),
             "self_doubt": _short(suspicion.self_doubt[one]),
             "margin": _short(suspicion.margin[one]),
             "neighbour_disagreement": _short(suspicion.neighbour_disagreement[one]),
+            "distance": _short(suspicion.distance[one]),
+            "neighbours": checked.row_ids[near].tolist(),
         }
-        if neighbours is not None:
-            near = [int(each) for each in neighbours.indices[place, :_SHOWN_NEIGHBOURS] if each >= 0]
-            evidence["neighbours"] = [rows.facts["row_id"][each].as_py() for each in near]
-        best = int(others.argmax())
         score = float(suspicion.wrong_probability[one])
-        found.append(_row(rows, place, LABEL_ERROR, score, rows.names[best], float(pooled[best]), evidence))
+        found.append(_row(own, issue, score, rows.names[best], float(pooled[best]), evidence))
     return _table(found)
 
 
-def find_missing_labels(rows: AuditRows) -> pa.Table:
-    """Images without a usable label, filled with the ensemble's region; the least certain first."""
-    missing = np.flatnonzero((rows.labels < 0) & np.isfinite(rows.probabilities[:, 0]))
-    confidence = rows.probabilities[missing].max(axis=1)
-    found = []
-    for one in np.argsort(confidence, kind="stable"):
-        place, sure = int(missing[one]), float(np.clip(confidence[one], 0, 1))
-        suggested = rows.names[int(rows.probabilities[place].argmax())]
-        evidence = {"top": _top(rows, rows.probabilities[place])}
-        found.append(_row(rows, place, MISSING_LABEL, 1 - sure, suggested, sure, evidence))
-    return _table(found)
+def find_missing_labels(rows: AuditRows, places: Indices) -> pa.Table:
+    """Images without a usable label, filled with the ensemble's region.
 
-
-def out_of_domain_scores(rows: AuditRows) -> npt.NDArray[np.float64]:
-    """1 − (1 − outlier score) · largest probability: float64 [n] in [0, 1], NaN without a prediction.
-
-    Far from the training images, or like none of the regions: either is enough.
+    Args:
+        rows: All radiographs.
+        places: Int64 [m], which of them, in the order of their rank.
     """
-    sure = np.clip(rows.probabilities.max(axis=1), 0, 1)
-    return np.asarray(1 - (1 - np.clip(rows.ood_score, 0, 1)) * sure, np.float64)
-
-
-def find_out_of_domain(rows: AuditRows, scores: npt.NDArray[np.float64]) -> pa.Table:
-    """Images beyond the bundle's operating point on the out-of-domain score, the furthest first."""
-    beyond = np.flatnonzero(rows.ood_score > rows.ood_threshold)
     found = []
-    for place in beyond[np.argsort(-scores[beyond], kind="stable")]:
-        sure = float(np.clip(rows.probabilities[place].max(), 0, 1))
-        evidence = {"ood_score": _short(rows.ood_score[place]), "top": _top(rows, rows.probabilities[place])}
-        suggested = rows.names[int(rows.probabilities[place].argmax())]
-        found.append(_row(rows, int(place), OUT_OF_DOMAIN, float(scores[place]), suggested, sure, evidence))
+    for place, own in zip(places.tolist(), _facts(rows, places), strict=True):
+        probabilities = rows.probabilities[place]
+        sure = float(np.clip(probabilities.max(), 0, 1))
+        suggested = rows.names[int(probabilities.argmax())]
+        found.append(_row(own, MISSING_LABEL, 1 - sure, suggested, sure, {"top": _top(rows, probabilities)}))
     return _table(found)
 
 
-def find_near_duplicates(facts: pa.Table, max_bits: int) -> pa.Table:
-    """Images that look like one before them (by `uri`): equal pixels, or hashes within `max_bits` bits.
+def find_out_of_domain(rows: AuditRows, places: Indices, outside: Outside) -> pa.Table:
+    """Images that show none of the regions, or several.
+
+    Args:
+        rows: All radiographs.
+        places: Int64 [m], which of them, in the order of their rank.
+        outside: How far out each image lies.
+    """
+    found = []
+    for place, own in zip(places.tolist(), _facts(rows, places), strict=True):
+        probabilities = np.nan_to_num(rows.probabilities[place])
+        evidence: dict[str, Any] = {name: _short(score[place]) for name, score in outside.witnesses.items()}
+        evidence |= {"ood_score": _short(outside.score[place]), "kind": outside.kind(place)}
+        evidence |= {"top": _top(rows, probabilities)}
+        sure, suggested = float(np.clip(probabilities.max(), 0, 1)), rows.names[int(probabilities.argmax())]
+        found.append(_row(own, OUT_OF_DOMAIN, float(outside.score[place]), suggested, sure, evidence))
+    return _table(found)
+
+
+def find_near_duplicates(facts: pa.Table, pairs: Sequence[Likeness]) -> pa.Table:
+    """The later image (by `uri`) of every pair that is one picture, and which it is like.
 
     Pairs across patients come first: the same picture under two identities is a possible mix-up.
 
     Args:
-        facts: uri, row_id, label, patient, station, content_hash and perceptual_hash, sorted by `uri`; copies that
-            were set aside may be among them.
-        max_bits: 0 to 8.
+        facts: uri, row_id, label, patient, station, sorted by `uri`; copies that were set aside may be among them.
+        pairs: Places in `facts`.
     """
-    equal = find_equal_pairs(facts["content_hash"].to_numpy(zero_copy_only=False))
-    hashed = np.flatnonzero(pc.is_valid(facts["perceptual_hash"]).to_numpy(zero_copy_only=False))
-    near = find_near_pairs(facts["perceptual_hash"].drop_null().to_numpy(), max_bits)
-    first = np.concatenate([equal.first, hashed[near.first]])
-    second = np.concatenate([equal.second, hashed[near.second]])
-    # Equal pixels come before an equal look.
-    distance = np.concatenate([equal.distance - 1, near.distance])
     patients = facts["patient"].to_pylist()
-    best: dict[int, tuple[bool, int, int]] = {}
-    for one, other, bits in zip(first.tolist(), second.tolist(), distance.tolist(), strict=True):
-        across = None not in (patients[one], patients[other]) and patients[one] != patients[other]
-        known = best.get(other, (False, HASH_BITS, -1))
-        closest = (bits, one) if bits < known[1] else known[1:]
-        best[other] = (across or known[0], *closest)
+    best: dict[int, tuple[bool, Likeness]] = {}
+    for pair in pairs:
+        one, other = patients[pair.first], patients[pair.second]
+        across = None not in (one, other) and one != other
+        known = best.get(pair.second)
+        closest = pair if known is None or pair.detail > known[1].detail else known[1]
+        best[pair.second] = (across or (known is not None and known[0]), closest)
     found = []
-    for place, (across, bits, twin) in sorted(best.items(), key=lambda item: (not item[1][0], item[1][1], item[0])):
-        likeness = 1 - max(bits, 0) / (2 * (max_bits + 1))
+    for place, (across, pair) in sorted(best.items(), key=lambda item: (not item[1][0], -item[1][1].detail, item[0])):
+        twin = facts.slice(pair.first, 1).to_pylist()[0]
+        likeness = float(np.clip(pair.detail, 0, 1))
         evidence = {
-            "of": facts["row_id"][twin].as_py(),
-            "bits": max(bits, 0),
-            "equal_pixels": bits < 0,
+            "of": twin["row_id"],
+            "kind": pair.kind,
+            "detail": _short(likeness),
+            "equal_pixels": pair.kind == EXACT,
             "across_patients": across,
-            "label_of": facts["label"][twin].as_py(),
+            "label_of": twin["label"],
         }
-        score = (1 + likeness) / 2 if across else likeness / 2
-        row = _finding(facts.slice(place, 1).to_pylist()[0], NEAR_DUPLICATE, score)
+        row = _finding(facts.slice(place, 1).to_pylist()[0], NEAR_DUPLICATE, (across + likeness) / 2)
         found.append(row | {"evidence": json.dumps(evidence)})
     return _table(found)
 
@@ -161,10 +169,14 @@ def _top(rows: AuditRows, probabilities: npt.NDArray[np.float64]) -> list[list[A
     return [[rows.names[int(one)], _short(probabilities[one])] for one in np.argsort(-probabilities, kind="stable")[:3]]
 
 
+def _facts(rows: AuditRows, places: Indices) -> list[dict[str, Any]]:
+    facts: list[dict[str, Any]] = rows.facts.select(_KEPT).take(pa.array(places, pa.int64())).to_pylist()
+    return facts
+
+
 def _row(
-    rows: AuditRows, place: int, issue: str, score: float, suggested: str, confidence: float, evidence: dict[str, Any]
+    facts: dict[str, Any], issue: str, score: float, suggested: str, confidence: float, evidence: dict[str, Any]
 ) -> dict[str, Any]:
-    facts = rows.facts.slice(place, 1).to_pylist()[0]
     return _finding(facts, issue, score) | {
         "suggested": suggested,
         "confidence": float(np.clip(confidence, 0, 1)),
@@ -173,10 +185,16 @@ def _row(
 
 
 def _finding(facts: dict[str, Any], issue: str, score: float) -> dict[str, Any]:
-    kept = {name: facts[name] for name in ("uri", "row_id", "label", "patient", "station")}
-    return kept | {"issue": issue, "score": float(np.clip(score, 0, 1)), "suggested": None, "confidence": None}
+    return {name: facts[name] for name in _KEPT} | {
+        "issue": issue,
+        "score": float(np.clip(score, 0, 1)),
+        "suggested": None,
+        "confidence": None,
+    }
 
 
 def _table(found: list[dict[str, Any]]) -> pa.Table:
     """Findings of one issue, given in the order of their rank."""
-    return pa.Table.from_pylist([row | {"rank": place} for place, row in enumerate(found, 1)], schema=FINDINGS_SCHEMA)
+    return pa.Table.from_pylist(
+        [row | {"rank": place, "round": 0} for place, row in enumerate(found, 1)], schema=FINDINGS_SCHEMA
+    )

@@ -17,12 +17,29 @@ from radray.images.labels import class_indices
 from radray.score.versions import latest_predictions
 
 ENSEMBLE = "ensemble"
-LABEL_FREE_METHODS = ("simclr", "byol")
-"""Methods whose backbone never saw a label: their features cannot have learned a wrong one by heart."""
 FACT_COLUMNS = [
     *("uri", "row_id", "label", "patient", "split", "station", "manufacturer", "model"),
     *("protocol_term", "study_year", "content_hash", "perceptual_hash"),
 ]
+_BLOCK = 65_536
+"""Rows of features that are turned into points together."""
+_SAMPLE = 50_000
+"""Rows that the axes of the points are found from."""
+POINT_AXES = 256
+"""Most axes of the points: more cost time and memory, and the last ones are noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberRows:
+    """One member of the ensemble and its features of the images."""
+
+    method: str
+    saw_labels: bool
+    """Whether its network learned from labels: such features know a wrong one by heart."""
+    l2: float
+    """Strength of its linear probe."""
+    features: npt.NDArray[np.float16]
+    """Float16 [n, d], as the network gives them; 0 for images that were not embedded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +60,23 @@ class AuditRows:
     """Float64 [n, classes]: the ensemble's, out of fold; the predictions' where it has no fold; NaN without."""
     ood_score: npt.NDArray[np.float64]
     """Float64 [n]: predictions' out-of-domain score, NaN without prediction."""
-    abstained: npt.NDArray[np.bool_]
-    """Bool [n]: the bundle abstained."""
     ood_threshold: float
     """The bundle's operating point on `ood_score`."""
-    features: npt.NDArray[np.float32] | None
-    """Float32 [n, d], members side by side; rows without features are NaN; None where the probe wrote none."""
+    balance: float
+    """Class weighting of the probes."""
+    members: tuple[MemberRows, ...]
+    """Those of the ensemble."""
+    bundle: str
+    """Digest of the bundle."""
 
     def __len__(self) -> int:
         """Number of radiographs."""
         return len(self.labels)
+
+    @property
+    def judges(self) -> tuple[MemberRows, ...]:
+        """Members whose networks never saw a label; all where each did."""
+        return tuple(each for each in self.members if not each.saw_labels) or self.members
 
 
 def load_rows(config: AuditConfig) -> AuditRows:
@@ -68,21 +92,20 @@ def load_rows(config: AuditConfig) -> AuditRows:
     if not facts.num_rows:
         raise ConfigError(f"--images {config.images}: no usable image is there; look at its summary's by_reason")
     facts = facts.sort_by("uri").combine_chunks()
-    uris = facts["uri"].to_pylist()
-    place = {uri: index for index, uri in enumerate(uris)}
-    probabilities = np.full((len(uris), len(names)), np.nan)
-    ood_score, abstained = np.full(len(uris), np.nan), np.zeros(len(uris), bool)
+    row_ids = facts["row_id"].to_numpy()
+    order = np.argsort(row_ids)
+    probabilities = np.full((len(row_ids), len(names)), np.nan)
+    ood_score = np.full(len(row_ids), np.nan)
     predicted = _predictions(config.predictions, names)
-    rows, known = _places(predicted["uri"], place)
+    rows, known = _places(predicted, row_ids, order)
     probabilities[rows] = _matrix(predicted["probabilities"].filter(known), len(names))
     ood_score[rows] = predicted["ood_score"].filter(known).to_numpy()
-    abstained[rows] = predicted["abstained"].filter(known).to_numpy()
     folds = storage.read_table(
         storage.join(config.probe, "out_of_fold.parquet"),
-        columns=["uri", "probabilities"],
+        columns=["row_id", "probabilities"],
         filter=pc.field("method") == ENSEMBLE,
     )
-    rows, known = _places(folds["uri"], place)
+    rows, known = _places(folds, row_ids, order)
     if not len(rows):
         raise ConfigError(f"--probe {config.probe}: its out-of-fold rows are of other images than --images")
     probabilities[rows] = _matrix(folds["probabilities"].filter(known), len(names))
@@ -94,14 +117,65 @@ def load_rows(config: AuditConfig) -> AuditRows:
         patients=_group_numbers(facts),
         probabilities=probabilities,
         ood_score=ood_score,
-        abstained=abstained,
         ood_threshold=float(bundle["ood_threshold"]),
-        features=_features(config.probe, place),
+        balance=float(bundle["facts"]["balance"]),
+        members=tuple(_members(config.probe, bundle, row_ids)),
+        bundle=str(bundle["digest"]),
     )
 
 
+def points(rows: AuditRows) -> npt.NDArray[np.float32]:
+    """The images in one space: features of the judges, each standardised, side by side, on their strongest axes.
+
+    Returns:
+        Float32 [n, at most `POINT_AXES`], rows of length 1; 0 for images that were not embedded.
+    """
+    sample = np.sort(np.random.default_rng(0).permutation(len(rows))[:_SAMPLE])
+    parts = [_Standard(each.features[sample]) for each in rows.judges]
+    basis = np.concatenate([one(each.features[sample]) for one, each in zip(parts, rows.judges, strict=True)], axis=1)
+    axes = _strongest_axes(basis)
+    found = np.empty((len(rows), axes.shape[1]), np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        own = np.concatenate([one(each.features[some]) for one, each in zip(parts, rows.judges, strict=True)], axis=1)
+        known = np.any([each.features[some].any(axis=1) for each in rows.judges], axis=0)
+        turned = own @ axes
+        length = np.linalg.norm(turned, axis=1, keepdims=True)
+        found[some] = np.where(known[:, None], turned / np.maximum(length, 1e-12), 0)
+    return found
+
+
+class _Standard:
+    """Normalises features as the bundle does and standardises them by a sample's mean and deviation."""
+
+    def __init__(self, sample: npt.NDArray[np.float16]) -> None:
+        own = self._normalise(sample[sample.any(axis=1)])
+        self._mean, self._scale = own.mean(axis=0), own.std(axis=0) + 1e-6
+
+    def __call__(self, features: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+        own = (self._normalise(features) - self._mean) / self._scale / np.sqrt(features.shape[1])
+        return np.asarray(own, np.float32)
+
+    @staticmethod
+    def _normalise(features: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+        import torch
+
+        from radray.ensemble.features import normalise
+
+        own: npt.NDArray[np.float32] = normalise(torch.from_numpy(features)).numpy()
+        return own
+
+
+def _strongest_axes(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Float32 [d, at most `POINT_AXES`]: principal axes; the identity where there are no more."""
+    if sample.shape[1] <= POINT_AXES:
+        return np.eye(sample.shape[1], dtype=np.float32)
+    values, vectors = np.linalg.eigh(np.cov(sample, rowvar=False))
+    return np.asarray(vectors[:, np.argsort(-values)[:POINT_AXES]], np.float32)
+
+
 def _predictions(url: str, names: tuple[str, ...]) -> pa.Table:
-    columns = ["uri", "probabilities", "ood_score", "abstained"]
+    columns = ["row_id", "probabilities", "ood_score"]
     table = storage.read_table(latest_predictions(url), columns=columns, filter=pc.field("status") == Status.OK.value)
     if table.num_rows and len(table["probabilities"][0]) != len(names):
         raise ConfigError(
@@ -111,10 +185,14 @@ def _predictions(url: str, names: tuple[str, ...]) -> pa.Table:
     return table
 
 
-def _places(uris: pa.ChunkedArray, place: dict[str, int]) -> tuple[npt.NDArray[np.int64], pa.Array]:
-    """Where each `uri` stands among the images, and a mask of those that do."""
-    rows = np.array([place.get(uri, -1) for uri in uris.to_pylist()], np.int64)
-    return rows[rows >= 0], pa.array(rows >= 0)
+def _places(
+    table: pa.Table, row_ids: npt.NDArray[np.int64], order: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """Where each row of a table stands among the images, and a mask of those that do."""
+    wanted = table["row_id"].to_numpy()
+    near = order[np.searchsorted(row_ids, wanted, sorter=order).clip(max=len(row_ids) - 1)]
+    known = row_ids[near] == wanted
+    return near[known], pa.array(known)
 
 
 def _matrix(lists: Any, width: int) -> npt.NDArray[np.float64]:
@@ -128,27 +206,12 @@ def _group_numbers(facts: pa.Table) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def _features(probe: str, place: dict[str, int]) -> npt.NDArray[np.float32] | None:
-    """Features of the label-free methods (of all where there is none), normalised as the bundle does, side by side."""
-    import torch
+def _members(probe: str, bundle: dict[str, Any], row_ids: npt.NDArray[np.int64]) -> list[MemberRows]:
+    from radray.probe.embedding import find_members
 
-    from radray.ensemble.features import normalise
-
-    files = {file.rsplit("/", 1)[-1].removesuffix(".parquet"): file for file in _feature_files(probe)}
-    chosen = [method for method in sorted(files) if method in LABEL_FREE_METHODS] or sorted(files)
-    parts = []
-    for method in chosen:
-        table = storage.read_table(files[method], columns=["uri", "vector"])
-        rows, known = _places(table["uri"], place)
-        if not len(rows):
-            continue
-        vectors = _matrix(table["vector"].filter(known), len(table["vector"][0])).astype(np.float32)
-        normal = normalise(torch.from_numpy(vectors)).numpy()
-        own = np.full((len(place), normal.shape[1]), np.nan, np.float32)
-        own[rows] = (normal - normal.mean(axis=0)) / (normal.std(axis=0) + 1e-6)
-        parts.append(own / np.sqrt(own.shape[1]))
-    return np.concatenate(parts, axis=1) if parts else None
-
-
-def _feature_files(probe: str) -> list[str]:
-    return storage.list_files(storage.join(probe, "features"), ".parquet")
+    strengths = bundle["facts"]["l2"]
+    return [
+        MemberRows(method=method, saw_labels=saw, l2=strengths[method], features=stored.read(row_ids, gaps=True))
+        for method, (stored, saw) in find_members(probe).items()
+        if method in strengths
+    ]

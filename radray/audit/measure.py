@@ -44,6 +44,7 @@ def measure_queue(scores: npt.NDArray[np.float64], is_wrong: npt.NDArray[np.bool
 
 def out_of_domain_auroc(scores: npt.NDArray[np.float64], is_outside: npt.NDArray[np.bool_]) -> float | None:
     """Area under the ROC curve of an out-of-domain score; None where one of the two kinds is missing."""
+    is_outside, scores = is_outside[np.isfinite(scores)], scores[np.isfinite(scores)]
     if is_outside.all() or not is_outside.any():
         return None
     from sklearn.metrics import roc_auc_score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,67 +12,136 @@ import pyarrow.compute as pc
 
 from radray import storage
 from radray.audit import findings
+from radray.audit.batches import draw_controls, entropy, teaching_order
 from radray.audit.config import AuditConfig
-from radray.audit.disagreement import tabulate_disagreement
-from radray.audit.inputs import FACT_COLUMNS, AuditRows, load_rows
-from radray.audit.label_errors import Suspicion, suspect_labels
+from radray.audit.disagreement import name_sources, tabulate_disagreement
+from radray.audit.duplicates import EXACT, Likeness, confirm_pairs, propose_pairs
+from radray.audit.findings import Checked
+from radray.audit.inputs import FACT_COLUMNS, AuditRows, load_rows, points
+from radray.audit.label_errors import suspect_labels
 from radray.audit.measure import load_truth, measure_queue, out_of_domain_auroc
-from radray.audit.neighbours import Neighbours, find_neighbours, neighbour_votes, unit_rows
+from radray.audit.neighbours import Neighbours, find_neighbours, neighbour_votes
+from radray.audit.outside import Outside, find_outside
+from radray.audit.rounds import (
+    FINDINGS_FILE,
+    QUEUE_FILE,
+    Judged,
+    apply_outcomes,
+    join_rounds,
+    queue_facts,
+    read_outcomes,
+)
 from radray.errors import ConfigError, Reason, Status
+from radray.images.near_duplicates import find_equal_pairs
 from radray.review.page import write_review_page
 
-FINDINGS_FILE = "findings.parquet"
 DISAGREEMENT_FILE = "disagreement.csv"
+PAIRS_LOOKED_AT = 20_000
+"""Most pairs of images whose fine detail is compared: three minutes."""
+Indices = npt.NDArray[np.int64]
 
 
 def run_audit(config: AuditConfig) -> dict[str, Any]:
     """Run the stage; return its summary.
 
     Raises:
-        ConfigError: Tables that do not belong together.
+        ConfigError: Tables that do not belong together, or verdicts on other images.
     """
-    rows = load_rows(config)
-    neighbours, votes = _votes(rows, config.neighbours)
-    checked = np.flatnonzero((rows.labels >= 0) & np.isfinite(rows.probabilities[:, 0]))
-    if not len(checked):
-        raise ConfigError(f"--images {config.images}: no image has both a label of the class list and a prediction")
-    suspicion = suspect_labels(rows.labels[checked], rows.probabilities[checked], votes[checked])
-    outside = findings.out_of_domain_scores(rows)
+    outcomes = read_outcomes(config.verdicts)
+    rows, judged = apply_outcomes(load_rows(config), outcomes, config.seed)
+    space = points(rows)
+    neighbours = find_neighbours(space, rows.patients, config.neighbours)
+    checked = _check_labels(config, rows, judged, neighbours)
+    suspicion = checked.suspicion
+    suspected = suspicion.wrong_probability >= config.min_probability
+    outside = find_outside(rows, space, judged.outside, config.far_share)
+    pairs, not_compared = _alike(config, rows, neighbours)
+    missing = np.flatnonzero((rows.labels < 0) & np.isfinite(rows.probabilities[:, 0]) & ~judged.seen)
+    missing = missing[np.argsort(rows.probabilities[missing].max(axis=1), kind="stable")]
+    far = np.flatnonzero(outside.is_outside & ~judged.seen)
+    controls = draw_controls(np.flatnonzero(~suspected), config.controls, config.seed)
     found = pa.concat_tables(
         [
-            findings.find_label_errors(rows, checked, suspicion, neighbours, config.min_probability),
-            findings.find_missing_labels(rows),
-            findings.find_out_of_domain(rows, outside),
-            findings.find_near_duplicates(_with_copies(config.images), config.near_duplicate_bits),
+            findings.find_label_errors(rows, checked, _order(config, checked, suspected, space)),
+            findings.find_missing_labels(rows, missing),
+            findings.find_out_of_domain(rows, far[np.argsort(-outside.score[far], kind="stable")], outside),
+            findings.find_near_duplicates(_with_copies(config.images), pairs),
+            findings.find_label_errors(rows, checked, controls, findings.CONTROL),
         ]
     )
+    found = join_rounds(config.output, found, outcomes)
+    queue = {"labelled": len(suspected), "suspected": int(suspected.sum()), "controls": len(controls)}
+    queue = queue_facts(config.output, outcomes, {**queue, "seed": config.seed, "bundle": rows.bundle})
     storage.write_table(storage.join(config.output, FINDINGS_FILE), found)
-    _write_disagreement(config.output, rows)
-    write_review_page(config.output, found, config.images, rows.titles, config.review_limit)
+    storage.write_json(storage.join(config.output, QUEUE_FILE), queue)
+    sources = name_sources(_write_disagreement(config.output, rows))
+    for line in sources:
+        print(f"audit: {line}", file=sys.stderr)
+    bundle = storage.join(config.probe, "bundle") if config.heat_maps else None
+    write_review_page(
+        config.output, found, config.images, rows.titles, config.review_limit, bundle_url=bundle, seed=config.seed
+    )
     summary: dict[str, Any] = {
         "rows_in": len(rows),
         "rows_out": found.num_rows,
         "by_issue": {issue: pc.sum(pc.equal(found["issue"], issue)).as_py() or 0 for issue in findings.ISSUES},
         "expected_wrong_labels": round(float(suspicion.wrong_probability.sum()), 1),
+        "judged": int(judged.seen.sum()),
+        "labels_put_right": judged.changed,
+        "sources_to_mend": sources,
+        "pairs_not_compared": not_compared,
+        "bundle": rows.bundle,
     }
     if config.truth is not None:
-        summary |= _measure(config.truth, rows, checked, suspicion, outside)
+        summary |= _measure(config.truth, rows, checked, outside)
     return summary
 
 
-def _votes(rows: AuditRows, k: int) -> tuple[Neighbours | None, npt.NDArray[np.float64]]:
-    """Neighbours of all rows and their label votes; without features the probabilities stand in for the votes."""
-    if rows.features is None:
-        return None, np.nan_to_num(rows.probabilities, nan=1 / len(rows.names))
-    known = np.isfinite(rows.features).all(axis=1)
-    among = find_neighbours(unit_rows(rows.features[known]), rows.patients[known], k)
-    places = np.flatnonzero(known)
-    shape = (len(rows), among.indices.shape[1])
-    indices, similarities = np.full(shape, -1, np.int64), np.full(shape, -1, np.float32)
-    indices[places] = np.where(among.indices >= 0, places[among.indices], -1)
-    similarities[places] = among.similarities
-    neighbours = Neighbours(indices, similarities)
-    return neighbours, neighbour_votes(neighbours, rows.labels, len(rows.names))
+def _check_labels(config: AuditConfig, rows: AuditRows, judged: Judged, neighbours: Neighbours) -> Checked:
+    """Score every label that nobody has judged.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    places = np.flatnonzero((rows.labels >= 0) & np.isfinite(rows.probabilities[:, 0]) & ~judged.seen)
+    if not len(places):
+        raise ConfigError(f"--images {config.images}: no image has both a label of the class list and a prediction")
+    votes = neighbour_votes(neighbours, rows.labels, len(rows.names))
+    return Checked(
+        places=places,
+        row_ids=rows.facts["row_id"].to_numpy(),
+        suspicion=suspect_labels(rows.labels, rows.probabilities, votes, neighbours, places),
+        neighbours=neighbours,
+    )
+
+
+def _order(
+    config: AuditConfig, checked: Checked, suspected: npt.NDArray[np.bool_], space: npt.NDArray[np.float32]
+) -> Indices:
+    """Which labels are looked at, and in what order."""
+    if config.next_batch == "learn":
+        doubt = entropy(checked.suspicion.pooled)
+        return teaching_order(space[checked.places], doubt, config.review_limit)
+    order = np.argsort(-checked.suspicion.suspicion, kind="stable")
+    return order[suspected[order]]
+
+
+def _alike(config: AuditConfig, rows: AuditRows, neighbours: Neighbours) -> tuple[list[Likeness], int]:
+    """Pairs of images that are one picture, as places among images and copies; and how many were not looked at."""
+    facts = _with_copies(config.images)
+    equal = find_equal_pairs(facts["content_hash"].to_numpy(zero_copy_only=False))
+    found = [Likeness(one, other, EXACT, 1.0) for one, other in zip(equal.first, equal.second, strict=True)]
+    hashed = np.flatnonzero(pc.is_valid(rows.facts["perceptual_hash"]).to_numpy(zero_copy_only=False))
+    hashes = rows.facts["perceptual_hash"].drop_null().to_numpy()
+    row_ids = rows.facts["row_id"].to_numpy()
+    proposed = propose_pairs(hashes, hashed, neighbours, config.near_duplicate_bits)
+    near, left = confirm_pairs(proposed, row_ids, config.images, PAIRS_LOOKED_AT)
+    if left:
+        print(f"audit: {left:,} pairs of like images were not compared, the least alike ones", file=sys.stderr)
+    places = pc.index_in(rows.facts["uri"], facts["uri"].combine_chunks()).to_numpy()
+    return found + [
+        pair._replace(first=int(places[pair.first]), second=int(places[pair.second])) for pair in near
+    ], left
 
 
 def _with_copies(images: str) -> pa.Table:
@@ -80,30 +150,27 @@ def _with_copies(images: str) -> pa.Table:
     return storage.read_table(images, columns=FACT_COLUMNS, filter=wanted).sort_by("uri").combine_chunks()
 
 
-def _write_disagreement(output: str, rows: AuditRows) -> None:
+def _write_disagreement(output: str, rows: AuditRows) -> pa.Table:
     import pyarrow.csv as arrow_csv
 
     suggested = np.where(np.isfinite(rows.probabilities[:, 0]), rows.probabilities.argmax(axis=1), -1)
     sink = pa.BufferOutputStream()
-    arrow_csv.write_csv(tabulate_disagreement(rows.facts, rows.labels, suggested, rows.names), sink)
+    table = tabulate_disagreement(rows.facts, rows.labels, suggested, rows.names)
+    arrow_csv.write_csv(table, sink)
     storage.write_bytes(storage.join(output, DISAGREEMENT_FILE), sink.getvalue().to_pybytes())
+    return table
 
 
-def _measure(
-    url: str,
-    rows: AuditRows,
-    checked: npt.NDArray[np.int64],
-    suspicion: Suspicion,
-    outside: npt.NDArray[np.float64],
-) -> dict[str, Any]:
+def _measure(url: str, rows: AuditRows, checked: Checked, outside: Outside) -> dict[str, Any]:
     truth = load_truth(url)
     known = [truth.get(uri, {}) for uri in rows.facts["uri"].to_pylist()]
-    regions = [known[place].get("region") for place in checked]
+    regions = [known[place].get("region") for place in checked.places]
     judged = np.array([region is not None for region in regions])
-    wrong = np.array([rows.names[rows.labels[place]] != region for place, region in zip(checked, regions, strict=True)])
+    given = [rows.names[label] for label in rows.labels[checked.places]]
+    wrong = np.array([label != region for label, region in zip(given, regions, strict=True)])
     kinds = np.array([str(row.get("kind")) for row in known])
-    scored = np.isfinite(outside) & np.isin(kinds, ("radiograph", "out_of_domain"))
+    scored = np.isin(kinds, ("radiograph", "out_of_domain"))
     return {
-        "label_errors": measure_queue(suspicion.suspicion[judged], wrong[judged]),
-        "out_of_domain_auroc": out_of_domain_auroc(outside[scored], kinds[scored] == "out_of_domain"),
+        "label_errors": measure_queue(checked.suspicion.suspicion[judged], wrong[judged]),
+        "out_of_domain_auroc": out_of_domain_auroc(outside.score[scored], kinds[scored] == "out_of_domain"),
     }

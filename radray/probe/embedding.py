@@ -2,6 +2,7 @@
 
 features/<key>/part-*.parquet   row_id, uri and one column of float16 vectors a network, null where not wanted
 features/<key>/networks.json    column → key of the network: its digest, views, cleaning, version, the rows wanted
+features/members.json           method → folder, column, digest of the run, whether it saw labels: of the newest probe
 
 One Ray Data pass reads each image once and embeds it by all networks that have no features yet, exactly once and
 resumable. A new network gets a folder of its own; new images join the folders that are there.
@@ -11,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray import storage, streaming
-from radray.errors import Status
+from radray.errors import ConfigError, Status
 from radray.images.reading import CLEANING_FILE
 from radray.pretrain.run import Run
 from radray.probe.config import ProbeConfig
@@ -32,6 +32,7 @@ from radray.version import __version__
 HalfArray = npt.NDArray[np.float16]
 Ids = npt.NDArray[np.int64]
 NETWORKS_FILE = "networks.json"
+MEMBERS_FILE = "members.json"
 _FORMAT = 1
 
 
@@ -53,9 +54,56 @@ class Network:
         return digest.hexdigest()
 
 
-def embed_networks(
-    networks: Sequence[Network], row_ids: Ids, config: ProbeConfig
-) -> dict[str, Callable[[], HalfArray]]:
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """One network's features of a table's images, to be read when they are wanted."""
+
+    folder: str
+    column: str
+
+    def read(self, row_ids: Ids, *, gaps: bool = False) -> HalfArray:
+        """Float16[n, d] of the images with these ids, before normalisation, 0 where not wanted.
+
+        Args:
+            row_ids: Int64[n].
+            gaps: Whether images may be missing from the tables: 0 too.
+
+        Raises:
+            RuntimeError: Images are missing and may not be.
+        """
+        return _read(self.folder, self.column, row_ids, gaps)
+
+
+def write_members(output: str, found: Mapping[str, Stored], runs: Mapping[str, Run]) -> None:
+    """Say beside the features where those of a probe's members are: members.json."""
+    members = {
+        method: {
+            "folder": found[method].folder.rsplit("/", 1)[-1],
+            "column": found[method].column,
+            "run": run.digest,
+            "saw_labels": run.budget != "none",
+        }
+        for method, run in runs.items()
+    }
+    storage.write_json(storage.join(output, "features", MEMBERS_FILE), members)
+
+
+def find_members(output: str) -> dict[str, tuple[Stored, bool]]:
+    """Method → its features, and whether its network saw labels; of the newest probe in `output`.
+
+    Raises:
+        ConfigError: There is no members.json.
+    """
+    place = storage.join(output, "features")
+    if not storage.exists(storage.join(place, MEMBERS_FILE)):
+        raise ConfigError(f"{output}: features/{MEMBERS_FILE} is missing there; run jobs/probe.py to its end first")
+    return {
+        method: (Stored(folder=storage.join(place, known["folder"]), column=known["column"]), known["saw_labels"])
+        for method, known in storage.read_json(storage.join(place, MEMBERS_FILE)).items()
+    }
+
+
+def embed_networks(networks: Sequence[Network], row_ids: Ids, config: ProbeConfig) -> dict[str, Stored]:
     """Features of the usable images of a table, from the folders that hold them, else by one pass over the images.
 
     Args:
@@ -64,10 +112,7 @@ def embed_networks(
         config: Gives images, views, output and how to embed.
 
     Returns:
-        Name → what reads its Float16[n, d], before normalisation, 0 where not wanted.
-
-    Raises:
-        RuntimeError: The tables do not hold the images asked for.
+        Name → where its features are.
     """
     context = _context(config)
     wanted = {each.key(context): each for each in networks}
@@ -93,7 +138,7 @@ def embed_networks(
         storage.write_json(storage.join(folder, NETWORKS_FILE), keys)
         _embed(group, folder, config)
         found |= {key: (folder, name) for name, key in keys.items()}
-    return {each.name: partial(_read, *found[key], row_ids) for key, each in wanted.items()}
+    return {each.name: Stored(folder=found[key][0], column=found[key][1]) for key, each in wanted.items()}
 
 
 def _embed(networks: Mapping[str, Network], folder: str, config: ProbeConfig) -> None:
@@ -151,17 +196,19 @@ def _holds(folder: str, row_ids: Ids) -> bool:
     return bool(np.isin(row_ids, ids).all())
 
 
-def _read(folder: str, column: str, row_ids: Ids) -> HalfArray:
+def _read(folder: str, column: str, row_ids: Ids, gaps: bool) -> HalfArray:
     table = storage.read_table(folder, columns=[streaming.ID_COLUMN, column])
     ids, vectors = table[streaming.ID_COLUMN].to_numpy(), table[column].combine_chunks()
     dimension = vectors.type.list_size
     order = np.argsort(ids)
     rows = order[np.searchsorted(ids, row_ids, sorter=order).clip(max=len(ids) - 1)]
-    if not np.array_equal(ids[rows], row_ids):
+    known = ids[rows] == row_ids
+    if not gaps and not known.all():
         raise RuntimeError(f"{folder} does not hold every image; delete it and run the probe again")
     features = np.zeros((len(ids), dimension), np.float16)
     features[pc.is_valid(vectors).to_numpy(zero_copy_only=False)] = _values(vectors).reshape(-1, dimension)
     ordered: HalfArray = features[rows]
+    ordered[~known] = 0
     return ordered
 
 

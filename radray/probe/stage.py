@@ -28,7 +28,7 @@ from radray.probe.assembly import build_bundle, describe, predict_rows
 from radray.probe.budgets import BudgetKey, find_budget_runs, fit_budgets, network_rows
 from radray.probe.cohort import Cohort, read_cohort
 from radray.probe.config import ProbeConfig
-from radray.probe.embedding import Network, embed_networks
+from radray.probe.embedding import Network, embed_networks, write_members
 from radray.probe.figures import FloatArray
 from radray.probe.heads import Embedded, standardise
 from radray.probe.members import FullFit, fit_full, out_of_fold_all
@@ -118,10 +118,11 @@ def embed(
     for key, run in budget_runs.items():
         networks.append(Network(name=few_name(key), run=run, wanted_ids=np.sort(cohort.row_ids[rows[key].numpy()])))
     features = embed_networks(networks, cohort.row_ids, config)
+    write_members(config.output, features, runs)
     outside_test = torch.from_numpy(cohort.split != TEST)
 
     def read(name: str, run: Run, wanted: Tensor) -> Embedded:
-        raw = torch.from_numpy(features[name]().astype(np.float32))
+        raw = torch.from_numpy(features[name].read(cohort.row_ids).astype(np.float32))
         return standardise(run.method, run, raw, wanted[outside_test[wanted]])
 
     everyone = torch.arange(len(cohort))

@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from radray import storage
 from radray.audit.findings import LABEL_ERROR, OUT_OF_DOMAIN
-from radray.audit.inputs import LABEL_FREE_METHODS
+from radray.probe.embedding import find_members
 from radray.report.config import ReportConfig
 from radray.report.galleries import draw_cards, finding_cards
 from radray.report.headline import likely_wrong
@@ -106,9 +105,8 @@ def _features(config: ReportConfig, sources: Sources) -> tuple[pa.Table, Any] | 
     """Facts and normalised features of test images, of a label-free method where there is one."""
     if not config.probe or sources.images is None or not config.map_images:
         return None
-    folder = storage.join(config.probe, "features")
-    files = {file.rsplit("/", 1)[-1].removesuffix(".parquet"): file for file in storage.list_files(folder, ".parquet")}
-    ranked = sorted(files, key=lambda method: (method not in LABEL_FREE_METHODS, -_accuracy(sources, method), method))
+    members = find_members(config.probe)
+    ranked = sorted(members, key=lambda method: (members[method][1], -_accuracy(sources, method), method))
     table = usable(sources.images)
     table = table.filter(pc.equal(table["split"], "test")).sort_by("row_id")
     if not ranked or table.num_rows < _FEWEST_ON_MAP:
@@ -116,11 +114,9 @@ def _features(config: ReportConfig, sources: Sources) -> tuple[pa.Table, Any] | 
     if table.num_rows > config.map_images:
         drawn = np.random.default_rng(0).choice(table.num_rows, config.map_images, replace=False)
         table = table.take(np.sort(drawn))
-    wanted = pc.field("row_id").isin(table["row_id"].combine_chunks())
-    vectors = storage.read_table(files[ranked[0]], columns=["row_id", "vector"], filter=wanted).sort_by("row_id")
-    table = table.filter(pc.is_in(table["row_id"], vectors["row_id"].combine_chunks()))
-    flat = pc.list_flatten(vectors["vector"]).to_numpy(zero_copy_only=False).astype(np.float32)
-    features = flat.reshape(table.num_rows, -1)
+    vectors = members[ranked[0]][0].read(table["row_id"].to_numpy(), gaps=True).astype(np.float32)
+    known = vectors.any(axis=1)
+    table, features = table.filter(pa.array(known)), vectors[known]
     features = np.sign(features) * np.sqrt(np.abs(features))
     return table, features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 

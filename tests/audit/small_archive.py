@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from radray import storage, tables
 from radray.images.hashing import perceptual_hash
+from radray.probe.embedding import MEMBERS_FILE
 from radray.regions import load_regions
 
 REGIONS = load_regions("skeletal14")
@@ -101,11 +102,14 @@ def write_probe(probe, keys, features, probabilities) -> None:
     vectors = pa.FixedSizeListArray.from_arrays(
         pa.array(features.astype(np.float16).ravel(), pa.float16()), features.shape[1]
     )
-    storage.write_table(storage.join(probe, "features", "simclr.parquet"), pa.table({**keys, "vector": vectors}))
+    storage.write_table(storage.join(probe, "features", "one", "part.parquet"), pa.table({**keys, "simclr": vectors}))
+    member = {"folder": "one", "column": "simclr", "run": "feed", "saw_labels": False}
+    storage.write_json(storage.join(probe, "features", MEMBERS_FILE), {"simclr": member})
     folds = pa.table({**keys, "method": ["ensemble"] * len(features), "probabilities": probabilities.tolist()})
     storage.write_table(storage.join(probe, "out_of_fold.parquet"), folds)
     regions = [{"name": each.name, "title": each.title, "snomed_code": each.snomed_code} for each in REGIONS.regions]
-    bundle = {"regions": {"name": "skeletal14", "regions": regions}, "ood_threshold": 0.95}
+    bundle = {"regions": {"name": "skeletal14", "regions": regions}, "ood_threshold": 0.95, "digest": "feed"}
+    bundle |= {"facts": {"l2": {"simclr": 0.1}, "balance": 0.5}}
     storage.write_bytes(storage.join(probe, "bundle", "bundle.json"), json.dumps(bundle).encode())
 
 

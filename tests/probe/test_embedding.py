@@ -48,14 +48,14 @@ def test_features_are_the_backbones_own_and_none_is_computed_twice(
     config: ProbeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ids = row_ids(config)
-    first = embed_networks([network(config, "simclr")], ids[::-1], config)["simclr"]()
+    first = embed_networks([network(config, "simclr")], ids[::-1], config)["simclr"].read(ids[::-1])
     images = load_images(config.images).images[::-1].copy()
     expected = embed(network(config, "simclr").run.backbone, torch.from_numpy(images), config.views).half().numpy()
     np.testing.assert_allclose(first, expected, rtol=2e-2, atol=2e-3)
     written = folders(config)
     both = embed_networks([network(config, "simclr"), network(config, "byol")], ids, config)
     assert written.items() <= folders(config).items() and len(folders(config)) == 2
-    np.testing.assert_array_equal(both["simclr"](), first[::-1])
+    np.testing.assert_array_equal(both["simclr"].read(ids), first[::-1])
     assert "embed by 1 network" in capsys.readouterr().err
     written = folders(config)
     embed_networks([network(config, "simclr", "renamed"), network(config, "byol")], ids, config)
@@ -65,13 +65,19 @@ def test_features_are_the_backbones_own_and_none_is_computed_twice(
 
 def test_new_images_join_and_gone_ones_leave(config: ProbeConfig) -> None:
     networks = [network(config, "simclr"), network(config, "byol")]
-    before = dict(zip(row_ids(config), embed_networks(networks, row_ids(config), config)["byol"](), strict=True))
+    before = dict(
+        zip(
+            row_ids(config),
+            embed_networks(networks, row_ids(config), config)["byol"].read(row_ids(config)),
+            strict=True,
+        )
+    )
     kept = set(row_ids(config)[4:])
     storage.remove(config.images)
     write_images(config.images, patients=25)
     table = storage.read_table(config.images).to_pandas()
     ids = row_ids(config)
-    found = embed_networks(networks, ids, config)["byol"]()
+    found = embed_networks(networks, ids, config)["byol"].read(ids)
     assert len(found) == len(table) == 50
     for place, key in enumerate(ids):
         if key in kept:
@@ -85,7 +91,7 @@ def test_new_images_without_one_of_the_networks_and_other_cleaning_start_anew(co
     write_images(config.images, patients=25)
     byol = [network(config, "byol"), Network(name="imagenet", run=load_network("imagenet"))]
     both = embed_networks(byol, row_ids(config), config)
-    found, photographs = both["byol"](), both["imagenet"]()
+    found, photographs = both["byol"].read(row_ids(config)), both["imagenet"].read(row_ids(config))
     assert found.shape == (50, 256) and np.abs(found).sum(axis=1).all()
     assert photographs.shape == (50, 1280) and np.abs(photographs).sum(axis=1).all()
     place = storage.join(config.images, "cleaning.json")
@@ -100,9 +106,9 @@ def test_a_few_label_network_sees_its_training_images_alone(config: ProbeConfig)
     wanted = np.sort(np.concatenate([ids[~training], ids[training][:3]]))
     few = Network(name="few", run=network(config, "simclr").run, wanted_ids=wanted)
     found = embed_networks([few, network(config, "byol")], ids, config)
-    seen = np.abs(found["few"]()).sum(axis=1) > 0
+    seen = np.abs(found["few"].read(ids)).sum(axis=1) > 0
     np.testing.assert_array_equal(seen, np.isin(ids, wanted))
-    assert np.abs(found["byol"]()).sum(axis=1).all()
+    assert np.abs(found["byol"].read(ids)).sum(axis=1).all()
     written = folders(config)
     other = Network(name="few", run=few.run, wanted_ids=wanted[1:])
     embed_networks([other, network(config, "byol")], ids, config)
