@@ -17,6 +17,7 @@ from radray.review.reviewers import Reviewers, check_name
 from radray.review.verdict_file import VerdictFile
 from radray.review.verdicts import Ruling, Verdict, now, standing_verdicts
 
+ESTIMATES = ("label_accuracy", "model_accuracy", "theoretical_accuracy", "labelled", "suspected")
 _LONGEST_COMMENT = 500
 _ID_DIGITS = 32
 
@@ -107,9 +108,26 @@ class ReviewDesk:
         """See `measure_agreement`."""
         return measure_agreement(self.file.verdicts)
 
-    def accuracy(self) -> dict[str, Any] | None:
-        """See `accuracy_after_review`; None for an audit without controls."""
-        return None if self._checks is None else self._checks.accuracy(self.file.verdicts)
+    def accuracy(self, reviewer: str | None = None) -> dict[str, Any] | None:
+        """See `accuracy_after_review`; None for an audit without controls.
+
+        Args:
+            reviewer: Who asks. As long as label checks wait for them, they get the estimates alone: counts of suspects
+                and controls that grow with each verdict would tell which is which. None gets all.
+        """
+        if self._checks is None:
+            return None
+        found = self._checks.accuracy(self.file.verdicts)
+        if reviewer is None or self._judged(reviewer).issuperset(self._checks.order):
+            return found
+        return {name: found[name] for name in ESTIMATES}
+
+    def _judged(self, reviewer: str) -> set[str]:
+        return {
+            self._ids[uri]
+            for uri, name in standing_verdicts(self.file.verdicts)
+            if name == reviewer and uri in self._ids
+        }
 
     def summary(self) -> dict[str, Any]:
         """Counts of the standing verdicts, agreement and accuracy."""

@@ -118,9 +118,9 @@ def review_app(desk: ReviewDesk, *, hosts: tuple[str, ...] | None = LOCAL_HOSTS)
     def show_agreement() -> dict[str, Any]:
         return desk.agreement()
 
-    @app.get("/accuracy", dependencies=[Depends(known)])
-    def show_accuracy() -> dict[str, Any] | None:
-        return desk.accuracy()
+    @app.get("/accuracy")
+    def show_accuracy(name: str = Depends(reviewer)) -> dict[str, Any] | None:
+        return desk.accuracy(name)
 
     return app
 

@@ -163,6 +163,7 @@ def test_accuracy_and_agreement_are_told(client):
     (pair,) = client.get("/agreement", headers=by("ann")).json()["pairs"]
     assert (pair["reviewers"], pair["images"]) == (["Ann", "Ben"], 10)
     assert pair["agreement"] == 0.9
+    assert "controls_judged" not in client.get("/accuracy", headers=by("ben")).json()
     accuracy = client.get("/accuracy", headers=by("ann")).json()
     assert accuracy["looked_at"] == 35
     assert accuracy["suspects_judged"] + accuracy["controls_judged"] == 34

@@ -43,6 +43,7 @@ async function showAccuracy() {
   $("accuracy").append(
     table(["over all checked labels", "share (95 % interval)"], [["labels that are right", range(got.label_accuracy)], ["the model's answers that are right", range(got.model_accuracy)],
       ["the same one-sided (“theoretical accuracy”)", percent(got.theoretical_accuracy)]]),
-    make("p", { textContent:`${got.labelled} labels, ${got.suspected} of them suspected; judged: ${got.suspects_judged} suspected and ${got.controls_judged} drawn at random from the others. Assumed: ${got.assumed.join("; ")}. One-sided: every label that was not suspected counts as right.` }));
+    make("p", { textContent:`${got.labelled} labels, ${got.suspected} of them suspected. One-sided: every label that was not suspected counts as right. `
+      + (got.assumed ? `Judged: ${got.suspects_judged} suspected and ${got.controls_judged} drawn at random from the others. Assumed: ${got.assumed.join("; ")}.` : "The counts behind them show when your label checks are judged.") }));
 }
 $("accuracybutton").addEventListener("click", showAccuracy);
