@@ -1,8 +1,8 @@
 """Bulk scoring against what its parts can do alone, and against the recipe that Ray's documentation gives.
 
 Draws a phantom export (full-size objects of all transfer syntaxes), builds a bundle of two networks (ImageNet's at
-128 px, a small one at 64 px; heads are random, for speed does not depend on them) and measures in one run: decoding and
-cleaning alone and the forward passes alone, each by one process a core; `run_score` on the whole archive; and the recipe
+128 px, a small one at 64 px, heads are random) and measures in one run: decoding and
+cleaning alone and the forward passes alone, each by one process a core; `run_score` on the whole archive; the recipe
 (`read_binary_files`, pydicom, resize, the same networks in `map_batches`, `write_parquet`).
 
 python benchmarks/score.py --output FOLDER [--images 600] [--side-px 2048]
