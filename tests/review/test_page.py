@@ -9,6 +9,7 @@ import pyarrow as pa
 from radray import storage
 from radray.audit.findings import FINDINGS_SCHEMA
 from radray.review import page
+from radray.review.checks import LabelChecks
 from radray.review.pictures import PictureReader
 from radray.review.queue import BLOCK, CONTROL, SUSPECT, choose_rows, item_id, mix_queue
 from tests.report.test_attention import bundle_of
@@ -113,3 +114,15 @@ def test_an_image_without_picture_is_left_out(tmp_path):
     shown = page.write_review_page(findings, pa.concat_tables([found, more]), str(tmp_path / "images"), TITLES, 10_000)
     assert shown == 30
     assert item_id(more["row_id"][0].as_py()) not in {item["id"] for item in queue_of(findings)["items"]}
+
+
+def test_what_later_rounds_suspect_does_not_stand_for_the_first(tmp_path):
+    findings = write_small_queue(tmp_path)
+    found = storage.read_table(findings).to_pylist()
+    later = [row | {"round": 1} if row["issue"] == SUSPECT and row["rank"] > 12 else row for row in found]
+    storage.write_table(storage.join(findings, "findings.parquet"), pa.Table.from_pylist(later, schema=FINDINGS_SCHEMA))
+    checks = LabelChecks.load(findings)
+    assert sum(row["issue"] == SUSPECT for row in checks.found) == 12
+    assert [row["rank"] for row in checks.found if row["issue"] == CONTROL] == list(range(1, 11))
+    storage.remove(storage.join(findings, "queue.json"))
+    assert LabelChecks.load(findings) is None
