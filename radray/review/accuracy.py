@@ -243,8 +243,9 @@ def _assumptions(unjudged: int, open_ones: int) -> list[str]:
     ]
     if unjudged:
         lines.append(
-            f"{unjudged:,} suspected labels are not judged: they are taken to be wrong at most as often as those judged, "
-            "or as their scores say, and at least as often as those not suspected; the model may be right on none or all"
+            f"{unjudged:,} suspected labels are not judged: they are taken to be wrong at most as often as those that "
+            "are, or as their scores say, and at least as often as those not suspected; the model may be right on "
+            "none or all of them"
         )
     if open_ones:
         lines.append(f"{open_ones:,} images are open (unsure, or reviewers differ): as their kind otherwise")
