@@ -144,6 +144,16 @@ def test_answers_are_kept_nowhere_and_nothing_inline_runs(client):
     assert client.get("/picture/99999", headers=by("ann")).status_code == 404
 
 
+def test_pictures_of_another_audit_are_not_shown(tmp_path):
+    findings = write_small_queue(tmp_path, suspects=3, controls=1)
+    with VerdictFile(str(tmp_path / "verdicts.csv")) as file:
+        client = Client(review_app(ReviewDesk(findings, file, Reviewers({"Ann": hash_token("ann")}))))
+        assert client.get("/picture/0", headers=by("ann")).status_code == 200
+        write_small_queue(tmp_path, suspects=3, controls=2)
+        assert client.get("/picture/0", headers=by("ann")).status_code == 410
+    assert len(storage.list_files(storage.join(findings, "review"), ".bin")) == 1
+
+
 def test_the_page_cannot_tell_suspects_from_controls(client, findings):
     answer = client.get("/queue", headers=by("ann"))
     text = answer.text
