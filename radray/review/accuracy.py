@@ -27,6 +27,7 @@ SEEN_SHARE = 0.95
 LEAST_CONTROLS = 10
 """Fewer judged labels of those that nobody suspected say nothing about the rest."""
 RIGHT, WRONG, OUT = range(3)
+_DIGITS = 5
 Counts = npt.NDArray[np.int64]
 
 
@@ -94,9 +95,10 @@ def accuracy_after_review(checks: Sequence[Checked], labelled: int, suspected: i
     if len(review.controls) >= min(LEAST_CONTROLS, labelled - suspected) and (judged or not suspected):
         rng = np.random.default_rng(seed)
         labels = _estimate_labels(review, rng)
-        found["label_accuracy"] = vars(labels)
-        found["label_error_rate"] = {"value": 1 - labels.value, "low": 1 - labels.high, "high": 1 - labels.low}
-        found["model_accuracy"] = vars(_estimate_model(review, rng))
+        found["label_accuracy"] = _told(labels)
+        wrong = Estimate(value=1 - labels.value, low=1 - labels.high, high=1 - labels.low)
+        found["label_error_rate"] = _told(wrong)
+        found["model_accuracy"] = _told(_estimate_model(review, rng))
     return found
 
 
@@ -122,7 +124,7 @@ def theoretical_accuracy(checks: Sequence[Checked], labelled: int, suspected: in
     outside = sum(check.outcome == OUTSIDE for check in suspects)
     right = sum(check.outcome == check.answer for check in suspects)
     images = labelled - outside
-    return (labelled - suspected + right) / images if images else None
+    return round((labelled - suspected + right) / images, _DIGITS) if images else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +207,10 @@ def _combine(
     high = max(float(np.quantile(share, 1 - tail)) for share in shares)
     value = float(_share_right((suspects + _expected(free, size))[None])[0])
     return Estimate(value=value, low=min(low, value), high=max(high, value))
+
+
+def _told(estimate: Estimate) -> dict[str, float]:
+    return {name: round(value, _DIGITS) for name, value in vars(estimate).items()}
 
 
 def _count(checks: Sequence[Checked], *, of_model: bool) -> Counts:

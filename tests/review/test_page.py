@@ -69,7 +69,7 @@ def test_the_server_s_files_name_no_path_and_the_pictures_are_there(tmp_path):
         )
     notes = {item["issue"]: item["note"] for item in queue["items"]}
     assert notes["label_check"] == ""
-    assert notes["out_of_domain"] == "looks like none of the regions, farther out than 98 % of known images"
+    assert notes["out_of_domain"] == "looks like none of the regions, farther out than 98.0 % of known images"
 
 
 def test_the_one_file_page_is_closed_and_header_strings_are_text(tmp_path):
@@ -105,6 +105,18 @@ def test_heat_maps_of_suggestion_and_label_come_for_suspects_and_controls_alike(
         assert pictures.read(suggestion)[:4] == pictures.read(label)[:4] == b"\x89PNG"
     other = write_small_queue(tmp_path / "other", suspects=6, controls=3, side=32, bundle_url=bundle)
     assert all(item["heat"] == [None, None] for item in queue_of(other)["items"])
+
+
+def test_a_copy_is_shown_by_the_picture_of_its_twin(tmp_path):
+    findings = write_small_queue(tmp_path)
+    first = storage.read_table(findings).to_pylist()[0]
+    twin = {"of": first["row_id"], "equal_pixels": True, "across_patients": True, "kind": "exact"}
+    copy = first | {"uri": "/copy", "row_id": 5, "issue": "near_duplicate", "evidence": json.dumps(twin)}
+    found = pa.Table.from_pylist([first, copy], schema=FINDINGS_SCHEMA)
+    assert page.write_review_page(findings, found, str(tmp_path / "images"), TITLES, 10) == 2
+    check, duplicate = queue_of(findings)["items"]
+    assert check["picture"] == duplicate["picture"]
+    assert duplicate["note"] == "same pixels as the image beside it, of another patient"
 
 
 def test_an_image_without_picture_is_left_out(tmp_path):
