@@ -23,17 +23,17 @@ from radray.review.verdicts import OUTSIDE
 DRAWS = 4000
 LEVEL = 0.95
 SEEN_SHARE = 0.95
-"""Of the queue's beginning so much must be judged for it to count as worked through."""
+"""Of the controls' beginning so much must be looked at for it to count as worked through."""
 LEAST_CONTROLS = 10
 """Fewer judged labels of those that nobody suspected say nothing about the rest."""
-_LEAST_LAST = 20
 RIGHT, WRONG, OUT = range(3)
+_DIGITS = 5
 Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """One label check of the queue and what came of it."""
+    """One label check and what came of it."""
 
     suspected: bool
     label: str
@@ -43,6 +43,8 @@ class Checked:
     """Region, `OUTSIDE`, or None: open."""
     seen: bool
     """Somebody has given a verdict, if only unsure."""
+    score: float
+    """The audit's probability that the label is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +57,10 @@ class Estimate:
 
 
 def accuracy_after_review(checks: Sequence[Checked], labelled: int, suspected: int, seed: int = 0) -> dict[str, Any]:
-    """Accuracy of labels and model over all `labelled` images, from the queue's beginning that was worked through.
+    """Accuracy of labels and model over all `labelled` images.
 
     Args:
-        checks: The label checks in the order of the queue.
+        checks: The suspects, and the controls in the (random) order in which they are shown.
         labelled: Images whose label was checked.
         suspected: Of those, the suspected ones.
         seed: Of the draws behind the intervals.
@@ -68,39 +70,40 @@ def accuracy_after_review(checks: Sequence[Checked], labelled: int, suspected: i
         than `LEAST_CONTROLS` controls are judged), `theoretical_accuracy` (one-sided), the counts behind them, and
         what is `assumed`.
     """
-    seen = seen_beginning(np.array([check.seen for check in checks], bool))
-    done = [check for check in checks[:seen] if check.outcome is not None]
-    suspects, controls = ([check for check in done if check.suspected is kind] for kind in (True, False))
+    controls = [check for check in checks if not check.suspected]
+    controls = controls[: seen_beginning(np.array([check.seen for check in controls], bool))]
+    review = Review(
+        suspects=[check for check in checks if check.suspected],
+        controls=[check for check in controls if check.outcome is not None],
+        labelled=labelled,
+        suspected=suspected,
+    )
+    judged = len(review.judged)
+    seen = [check for check in [*review.suspects, *controls] if check.seen]
     found: dict[str, Any] = {
         "labelled": labelled,
         "suspected": suspected,
-        "queue": len(checks),
-        "looked_at": seen,
-        "suspects_judged": len(suspects),
-        "controls_judged": len(controls),
-        "controls_wrong": int(_count(controls, of_model=False)[WRONG]),
+        "suspects_judged": judged,
+        "controls_judged": len(review.controls),
+        "controls_wrong": int(_count(review.controls, of_model=False)[WRONG]),
         "label_accuracy": None,
         "label_error_rate": None,
         "model_accuracy": None,
         "theoretical_accuracy": theoretical_accuracy(checks, labelled, suspected),
-        "assumed": _assumptions(suspected - len(suspects), seen - len(done)),
+        "assumed": _assumptions(suspected - judged, sum(check.outcome is None for check in seen)),
     }
-    enough = len(controls) >= min(LEAST_CONTROLS, labelled - suspected)
-    if enough and (suspects or not suspected):
+    if len(review.controls) >= min(LEAST_CONTROLS, labelled - suspected) and (judged or not suspected):
         rng = np.random.default_rng(seed)
-        labels = _estimate(suspects, controls, labelled, suspected, rng, of_model=False)
-        found["label_accuracy"] = vars(labels)
-        found["label_error_rate"] = {
-            "value": 1 - labels.value,
-            "low": 1 - labels.high,
-            "high": 1 - labels.low,
-        }
-        found["model_accuracy"] = vars(_estimate(suspects, controls, labelled, suspected, rng, of_model=True))
+        labels = _estimate_labels(review, rng)
+        found["label_accuracy"] = _told(labels)
+        wrong = Estimate(value=1 - labels.value, low=1 - labels.high, high=1 - labels.low)
+        found["label_error_rate"] = _told(wrong)
+        found["model_accuracy"] = _told(_estimate_model(review, rng))
     return found
 
 
 def seen_beginning(seen: npt.NDArray[np.bool_]) -> int:
-    """Length of the longest beginning of the queue of which `SEEN_SHARE` was looked at.
+    """Length of the longest beginning of the controls of which `SEEN_SHARE` was looked at.
 
     Where reviewers filter or jump, what they saw further on is no random sample; only the beginning is.
     """
@@ -121,43 +124,93 @@ def theoretical_accuracy(checks: Sequence[Checked], labelled: int, suspected: in
     outside = sum(check.outcome == OUTSIDE for check in suspects)
     right = sum(check.outcome == check.answer for check in suspects)
     images = labelled - outside
-    return (labelled - suspected + right) / images if images else None
+    return round((labelled - suspected + right) / images, _DIGITS) if images else None
 
 
-def _estimate(
-    suspects: Sequence[Checked],
-    controls: Sequence[Checked],
-    labelled: int,
-    suspected: int,
-    rng: np.random.Generator,
-    *,
-    of_model: bool,
-) -> Estimate:
-    """Share of right ones among the images in the domain.
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """The two strata and what is known of them."""
 
-    Suspects that nobody has judged lie further down the queue, so those judged do not stand for them. Two cases bound
-    them. Labels: they are as often right as the last suspects judged, or as often as labels nobody suspects. Model:
-    all its answers there are wrong, or all are right.
+    suspects: list[Checked]
+    """Judged or not; some that nobody has judged may be missing."""
+    controls: list[Checked]
+    """A random sample of the others, all judged."""
+    labelled: int
+    suspected: int
+
+    @property
+    def judged(self) -> list[Checked]:
+        """The suspects with an outcome."""
+        return [check for check in self.suspects if check.outcome is not None]
+
+    @property
+    def rest(self) -> int:
+        """Suspects without an outcome."""
+        return self.suspected - len(self.judged)
+
+
+def _estimate_labels(review: Review, rng: np.random.Generator) -> Estimate:
+    """Share of right labels. Suspects that nobody has judged are not like those judged, which come first in the queue.
+
+    Two cases bound them: they are as often wrong as the judged ones (or as their own scores say, if that is more), or
+    as labels nobody suspects. The value takes their scores, corrected by how right the scores of the judged ones were.
     """
-    seen, free = _count(suspects, of_model=of_model), _count(controls, of_model=of_model)
-    rest = suspected - int(seen.sum())
-    unsuspected = _totals(free, labelled - suspected, rng)
-    last = _count(suspects[-max(_LEAST_LAST, len(suspects) // 4) :], of_model=of_model)
-    cases = [
-        seen + _draw(last, rest, rng),
-        seen + _draw(free, rest, rng),
-    ]
-    middle = [_expected(last, rest), _expected(free, rest)]
-    if of_model:
-        cases = [seen + rest * np.eye(3, dtype=np.int64)[each] for each in (WRONG, RIGHT)]
-        middle = [_expected(last, rest)]
+    seen, free = _count(review.judged, of_model=False), _count(review.controls, of_model=False)
+    share, said, told = _wrong_shares(review, seen)
+    worst: npt.NDArray[Any] = seen
+    if said > share:
+        worst = len(review.judged) * np.array([1 - said, said, 0])
+    cases = [seen + _draw(worst, review.rest, rng), seen + _draw(free, review.rest, rng)]
+    likely = np.clip(said * told, _expected(free, 1)[WRONG], max(share, said))
+    middle = review.rest * np.array([1 - likely, likely, 0])
+    return _combine(review, cases, seen + middle, free, rng)
+
+
+def _wrong_shares(review: Review, seen: Counts) -> tuple[float, float, float]:
+    """Share of wrong ones among the judged suspects, the others' mean score, and wrong ones for each one expected."""
+    open_scores = [check.score for check in review.suspects if check.outcome is None]
+    judged_scores = [check.score for check in review.judged if check.outcome != OUTSIDE]
+    expected = sum(judged_scores)
+    share = float(seen[WRONG] / max(seen[RIGHT] + seen[WRONG], 1))
+    said = float(np.mean(open_scores)) if open_scores else share
+    return share, said, float(seen[WRONG]) / expected if expected else 1.0
+
+
+def _estimate_model(review: Review, rng: np.random.Generator) -> Estimate:
+    """Share of right answers; on suspects that nobody has judged all may be wrong, or all right."""
+    seen, free = _count(review.judged, of_model=True), _count(review.controls, of_model=True)
+    cases = [seen + review.rest * np.eye(3, dtype=np.int64)[each] for each in (WRONG, RIGHT)]
+    return _combine(review, cases, seen + _expected(seen, review.rest), free, rng)
+
+
+def _combine(
+    review: Review,
+    cases: list[npt.NDArray[Any]],
+    suspects: npt.NDArray[np.float64],
+    free: Counts,
+    rng: np.random.Generator,
+) -> Estimate:
+    """Put the strata together.
+
+    Args:
+        review: Their sizes.
+        cases: [draws, 3] or [3] each: what the suspects may hold.
+        suspects: Float64[3], what they most likely hold.
+        free: Of the controls.
+        rng: Draws the labels nobody suspects.
+    """
+    size = review.labelled - review.suspected
+    unsuspected = free + _draw(free, size - int(free.sum()), rng)
     shares = [_share_right(case + unsuspected) for case in cases]
     tail = (1 - LEVEL) / 2
     low = min(float(np.quantile(share, tail)) for share in shares)
     high = max(float(np.quantile(share, 1 - tail)) for share in shares)
-    whole = seen + np.mean(middle, axis=0) + _expected(free, labelled - suspected)
-    value = float(_share_right(whole[None])[0])
+    value = float(_share_right((suspects + _expected(free, size))[None])[0])
     return Estimate(value=value, low=min(low, value), high=max(high, value))
+
+
+def _told(estimate: Estimate) -> dict[str, float]:
+    return {name: round(value, _DIGITS) for name, value in vars(estimate).items()}
 
 
 def _count(checks: Sequence[Checked], *, of_model: bool) -> Counts:
@@ -169,12 +222,8 @@ def _count(checks: Sequence[Checked], *, of_model: bool) -> Counts:
     return counts
 
 
-def _totals(counts: Counts, size: int, rng: np.random.Generator) -> Counts:
-    """Int64[draws, 3]: what a stratum of `size` may hold, of which `counts` were drawn at random and seen."""
-    return counts + _draw(counts, size - int(counts.sum()), rng)
-
-
-def _draw(counts: Counts, size: int, rng: np.random.Generator) -> Counts:
+def _draw(counts: npt.NDArray[Any], size: int, rng: np.random.Generator) -> Counts:
+    """Int64[draws, 3]: what `size` images like those counted may hold."""
     shares = rng.dirichlet(counts + 0.5, DRAWS)
     drawn: Counts = rng.multinomial(max(size, 0), shares)
     return drawn
@@ -200,9 +249,9 @@ def _assumptions(unjudged: int, open_ones: int) -> list[str]:
     ]
     if unjudged:
         lines.append(
-            f"{unjudged:,} suspected labels are not judged: their labels are taken to be right at least as often as "
-            "those judged last and at most as often as those not suspected; the model may be right on none or all of "
-            "them"
+            f"{unjudged:,} suspected labels are not judged: they are taken to be wrong at most as often as those that "
+            "are, or as their scores say, and at least as often as those not suspected; the model may be right on "
+            "none or all of them"
         )
     if open_ones:
         lines.append(f"{open_ones:,} images are open (unsure, or reviewers differ): as their kind otherwise")

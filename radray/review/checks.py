@@ -7,27 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import pyarrow as pa
-
 from radray import storage
 from radray.review.accuracy import Checked, accuracy_after_review
-from radray.review.page import FOLDER, ITEMS_FILE
-from radray.review.queue import CONTROL, LABEL_CHECK, SUSPECT, item_id, page_issue
+from radray.review.queue import CONTROL, SUSPECT
 from radray.review.verdicts import Verdict, settled_outcomes, standing_verdicts
 
 FINDINGS_FILE = "findings.parquet"
 COUNTS_FILE = "queue.json"
-COLUMNS = ["uri", "row_id", "issue", "label", "suggested", "evidence"]
+COLUMNS = ["uri", "issue", "rank", "round", "score", "label", "suggested", "evidence"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelChecks:
-    """What the audit drew for the review: suspects and controls in the order of the page."""
+    """What the audit drew for the review: the suspects of its first round, and the controls of the rest."""
 
-    found: pa.Table
-    """The findings, `COLUMNS`."""
-    order: list[str]
-    """Ids of the page's label checks."""
+    found: list[dict[str, Any]]
+    """Their findings, `COLUMNS`: suspects, then controls in the order in which they are shown."""
     labelled: int
     """Images whose label the audit checked."""
     suspected: int
@@ -35,23 +30,26 @@ class LabelChecks:
 
     @classmethod
     def load(cls, findings_url: str) -> Self | None:
-        """Read the audit's output; None where it drew no controls."""
-        items, counts = storage.join(findings_url, FOLDER, ITEMS_FILE), storage.join(findings_url, COUNTS_FILE)
-        if not storage.exists(items) or not storage.exists(counts):
+        """Read the audit's output; None where it drew no controls.
+
+        The controls stand for what was not suspected in the first round; what later rounds suspect of that has been
+        chosen, not drawn, and does not count.
+        """
+        counts = storage.join(findings_url, COUNTS_FILE)
+        if not storage.exists(counts):
             return None
-        found = storage.read_table(storage.join(findings_url, FINDINGS_FILE), columns=COLUMNS)
-        if CONTROL not in found["issue"].to_pylist():
-            return None
-        order = [item["id"] for item in storage.read_json(items)["items"] if item["issue"] == LABEL_CHECK]
         given = storage.read_json(counts)
-        return cls(found=found, order=order, labelled=given["labelled"], suspected=given["suspected"])
+        rows = storage.read_table(storage.join(findings_url, FINDINGS_FILE), columns=COLUMNS).to_pylist()
+        controls = sorted((row for row in rows if row["issue"] == CONTROL), key=lambda row: int(row["rank"]))
+        if not controls:
+            return None
+        least = given.get("min_probability", 0.0)
+        suspects = [row for row in rows if row["issue"] == SUSPECT and row["round"] == 0 and row["score"] >= least]
+        return cls(found=[*suspects, *controls], labelled=given["labelled"], suspected=given["suspected"])
 
     def outcomes(self, verdicts: Sequence[Verdict]) -> list[Checked]:
-        """The label checks in the order of the page, with what came of each."""
+        """The label checks with what came of each."""
         settled, seen = settled_outcomes(verdicts), {uri for uri, _ in standing_verdicts(verdicts)}
-        rows = {
-            item_id(row["row_id"]): row for row in self.found.to_pylist() if page_issue(row["issue"]) == LABEL_CHECK
-        }
         return [
             Checked(
                 suspected=row["issue"] == SUSPECT,
@@ -59,8 +57,9 @@ class LabelChecks:
                 answer=(json.loads(row["evidence"]).get("top") or [[row["suggested"]]])[0][0],
                 outcome=settled.get(row["uri"]),
                 seen=row["uri"] in seen,
+                score=row["score"],
             )
-            for row in (rows[one] for one in self.order if one in rows)
+            for row in self.found
         ]
 
     def accuracy(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:

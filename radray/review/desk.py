@@ -12,7 +12,7 @@ from radray.review.agreement import measure_agreement
 from radray.review.checks import FINDINGS_FILE, LabelChecks
 from radray.review.page import FOLDER, ITEMS_FILE
 from radray.review.pictures import PictureReader
-from radray.review.queue import item_id
+from radray.review.queue import LABEL_CHECK, item_id
 from radray.review.reviewers import Reviewers, check_name
 from radray.review.verdict_file import VerdictFile
 from radray.review.verdicts import Ruling, Verdict, now, standing_verdicts
@@ -42,6 +42,7 @@ class ReviewDesk:
             self._items.setdefault(item["id"], item)
         self._titles: dict[str, str] = queue["titles"]
         self._queue_json = json.dumps(queue, separators=(",", ":"))
+        self._label_checks = [item["id"] for item in queue["items"] if item["issue"] == LABEL_CHECK]
         self._checks = LabelChecks.load(findings)
         found = storage.read_table(storage.join(findings, FINDINGS_FILE), columns=["uri", "row_id"])
         rows = zip(found["row_id"].to_pylist(), found["uri"].to_pylist(), strict=True)
@@ -118,7 +119,7 @@ class ReviewDesk:
         if self._checks is None:
             return None
         found = self._checks.accuracy(self.file.verdicts)
-        if reviewer is None or self._judged(reviewer).issuperset(self._checks.order):
+        if reviewer is None or self._judged(reviewer).issuperset(self._label_checks):
             return found
         return {name: found[name] for name in ESTIMATES}
 

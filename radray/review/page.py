@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from radray import storage
 from radray.errors import BundleError
 from radray.review.pictures import Drawn, PictureReader, PictureWriter, draw_pictures
-from radray.review.queue import choose_rows, describe_evidence, item_id, page_issue, relatives
+from radray.review.queue import choose_rows, describe_evidence, item_id, page_issue, pictured, relatives
 from radray.review.thumbnails import data_uri
 
 PAGE_FILE = "review.html"
@@ -54,10 +54,10 @@ def write_review_page(
     writer = PictureWriter()
     near = [one for row in rows for one in relatives(row["evidence"])]
     asked = {row["row_id"]: [name for name in (row["suggested"], row["label"]) if name in titles] for row in rows}
-    shown = [row["row_id"] for row in rows]
+    shown = [one for row in rows for one in pictured(row)]
     drawn = draw_pictures(writer, images_url, shown, near, asked, _load_bundle(bundle_url))
     labels = _labels(images_url, near)
-    items = [_item(row, drawn, labels) for row in rows if row["row_id"] in drawn.large]
+    items = [_item(row, drawn, labels) for row in rows if any(one in drawn.large for one in pictured(row))]
     uris = {item_id(row["row_id"]): row["uri"] for row in rows}
     key = hashlib.blake2b("\n".join(item["id"] + item["issue"] for item in items).encode(), digest_size=8).hexdigest()
     queue = {"key": key, "titles": titles, "items": items}
@@ -83,6 +83,7 @@ def _load_bundle(url: str | None) -> Any:
 
 def _item(row: dict[str, Any], drawn: Drawn, labels: dict[int, str | None]) -> dict[str, Any]:
     row_id, suggested, label = row["row_id"], row["suggested"], row["label"]
+    shown = next(one for one in pictured(row) if one in drawn.large)
     return {
         "id": item_id(row_id),
         "issue": page_issue(row["issue"]),
@@ -91,8 +92,8 @@ def _item(row: dict[str, Any], drawn: Drawn, labels: dict[int, str | None]) -> d
         "station": row["station"],
         "top": row["evidence"].get("top", []),
         "note": describe_evidence(row),
-        "picture": drawn.large[row_id],
-        "thumb": drawn.small[row_id],
+        "picture": drawn.large[shown],
+        "thumb": drawn.small[shown],
         "near": [[drawn.small[one], labels.get(one)] for one in relatives(row["evidence"]) if one in drawn.small],
         "heat": [drawn.heat.get((row_id, name or "")) for name in (suggested, label)],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,6 @@ from radray.review.thumbnails import encode_png
 if TYPE_CHECKING:
     from radray.ensemble import Bundle
 
-PICTURES_FILE = "pictures.bin"
 PLACES_FILE = "pictures.json"
 LARGE_PX = 512
 SMALL_PX = 112
@@ -47,23 +47,32 @@ class PictureWriter:
     def __init__(self) -> None:
         self._body = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
         self._ends: list[int] = []
+        self._digest = hashlib.blake2b(digest_size=8)
 
     def add(self, png: bytes) -> int:
         """Take one picture; return its number."""
         self._body.write(png)
+        self._digest.update(png)
         self._ends.append(self._body.tell())
         return len(self._ends) - 1
 
     def close(self, folder: str) -> None:
-        """Write both files into `folder`."""
-        place = storage.locate(storage.join(folder, PICTURES_FILE))
+        """Write both files into `folder`.
+
+        The pictures' file is named by what it holds: a server that knows an older one must find none, not another's.
+        """
+        name = f"pictures-{self._digest.hexdigest()}.bin"
+        place = storage.locate(storage.join(folder, name))
         place.fs.makedirs(storage.locate(folder).path, exist_ok=True)
         self._body.seek(0)
         with place.fs.open(place.path, "wb") as target:
             while part := self._body.read(1 << 22):
                 target.write(part)
         self._body.close()
-        storage.write_json(storage.join(folder, PLACES_FILE), {"ends": self._ends})
+        storage.write_json(storage.join(folder, PLACES_FILE), {"file": name, "ends": self._ends})
+        for url in storage.list_files(folder, ".bin"):
+            if not url.endswith(name):
+                storage.remove(url)
 
 
 class PictureReader:
@@ -75,17 +84,16 @@ class PictureReader:
         Args:
             folder: What `PictureWriter.close` wrote into.
         """
-        self._place = storage.locate(storage.join(folder, PICTURES_FILE))
-        self._ends: list[int] = storage.read_json(storage.join(folder, PLACES_FILE))["ends"]
-
-    def __len__(self) -> int:
-        return len(self._ends)
+        places = storage.read_json(storage.join(folder, PLACES_FILE))
+        self._place = storage.locate(storage.join(folder, places["file"]))
+        self._ends: list[int] = places["ends"]
 
     def read(self, number: int) -> bytes:
         """One PNG.
 
         Raises:
             IndexError: There is no such picture.
+            FileNotFoundError: The audit has run again since.
         """
         if not 0 <= number < len(self._ends):
             raise IndexError(number)

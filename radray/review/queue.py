@@ -81,6 +81,11 @@ def relatives(evidence: dict[str, Any]) -> list[int]:
     return near
 
 
+def pictured(row: dict[str, Any]) -> list[int]:
+    """Row ids whose picture shows the image: its own, and that of its twin of equal pixels (a copy is stored once)."""
+    return [row["row_id"], row["evidence"]["of"]] if row["evidence"].get("equal_pixels") else [row["row_id"]]
+
+
 def describe_evidence(row: dict[str, Any]) -> str:
     """A line for people; empty for a label check, which must look like any other."""
     if page_issue(row["issue"]) == LABEL_CHECK:
@@ -96,5 +101,5 @@ def describe_evidence(row: dict[str, Any]) -> str:
     if evidence.get("across_patients"):
         parts.append("of another patient")
     if evidence.get("ood_score") is not None:
-        parts.append(f"farther out than {100 * evidence['ood_score']:.0f} % of known images")
+        parts.append(f"farther out than {min(99.9, 100 * evidence['ood_score']):.1f} % of known images")
     return ", ".join(parts)

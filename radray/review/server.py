@@ -98,6 +98,8 @@ def review_app(desk: ReviewDesk, *, hosts: tuple[str, ...] | None = LOCAL_HOSTS)
             return Response(desk.pictures.read(number), media_type="image/png")
         except IndexError as error:
             raise HTTPException(404, "no such picture") from error
+        except FileNotFoundError as error:
+            raise HTTPException(410, "the audit ran again; start the review again") from error
 
     @app.get("/verdicts")
     def show_verdicts(name: str = Depends(reviewer)) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def row_of(place: int, issue: str, rank: int, uris: list[str], station: str, **e
         "confidence": 0.9,
         "evidence": json.dumps({"top": top, "neighbours": near, **evidence}),
         "patient": f"p{place}",
+        "round": 0,
         "station": station,
     }
 

@@ -27,7 +27,9 @@ def simulate(seed, labelled=4000, wrong_share=0.05, outside_share=0.005, missed=
         label = "knee"
         truth = OUTSIDE if outside[place] else "hand" if wrong[place] else label
         answer = truth if model_right[place] and truth else "hip"
-        return Checked(suspected=bool(suspected[place]), label=label, answer=answer, outcome=truth, seen=True)
+        return Checked(
+            suspected=bool(suspected[place]), label=label, answer=answer, outcome=truth, seen=True, score=score[place]
+        )
 
     queue = mix_queue([{"place": one} for one in order], [{"place": one} for one in free], seed)
     checks = [check(row["place"]) for row in queue]
@@ -69,8 +71,8 @@ def test_the_one_sided_figure_is_too_high_and_the_estimate_is_not():
 
 
 def test_a_census_leaves_no_doubt():
-    checks = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True)] * 3
-    checks += [Checked(suspected=False, label="knee", answer="knee", outcome="knee", seen=True)] * 7
+    checks = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True, score=0.5)] * 3
+    checks += [Checked(suspected=False, label="knee", answer="knee", outcome="knee", seen=True, score=0.5)] * 7
     found = accuracy_after_review(checks, labelled=10, suspected=3)
     assert found["label_accuracy"] == {"value": 0.7, "low": 0.7, "high": 0.7}
     assert found["label_error_rate"]["value"] == pytest.approx(0.3)
@@ -79,11 +81,11 @@ def test_a_census_leaves_no_doubt():
 
 
 def test_nothing_is_estimated_before_enough_of_both_kinds_were_seen():
-    checks = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True)] * 3
-    checks += [Checked(suspected=False, label="knee", answer="knee", outcome=None, seen=False)]
+    checks = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True, score=0.5)] * 3
+    checks += [Checked(suspected=False, label="knee", answer="knee", outcome=None, seen=False, score=0.5)]
     found = accuracy_after_review(checks, labelled=10, suspected=3)
     assert found["label_accuracy"] is None
-    more = [Checked(suspected=False, label="knee", answer="knee", outcome="knee", seen=True)]
+    more = [Checked(suspected=False, label="knee", answer="knee", outcome="knee", seen=True, score=0.5)]
     assert accuracy_after_review([*checks[:3], *more * 9], labelled=100, suspected=3)["model_accuracy"] is None
     assert accuracy_after_review([*checks[:3], *more * 10], labelled=100, suspected=3)["model_accuracy"] is not None
     assert found["theoretical_accuracy"] == 1
@@ -96,8 +98,10 @@ def test_only_the_beginning_that_was_worked_through_counts():
     assert seen_beginning(seen) == 41 - 1
     assert seen_beginning(np.zeros(5, bool)) == 0
     assert seen_beginning(np.ones(5, bool)) == 5
-    checks = [
-        Checked(suspected=place % 2 == 0, label="knee", answer="hip", outcome="hip" if one else None, seen=bool(one))
-        for place, one in enumerate(seen)
+    controls = [
+        Checked(suspected=False, label="knee", answer="hip", outcome="knee" if one else None, seen=bool(one), score=0)
+        for one in seen
     ]
-    assert accuracy_after_review(checks, labelled=1000, suspected=100)["looked_at"] == 40
+    suspects = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True, score=1)]
+    found = accuracy_after_review([*suspects, *controls], labelled=1000, suspected=1)
+    assert (found["controls_judged"], found["suspects_judged"]) == (39, 1)

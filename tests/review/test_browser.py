@@ -262,6 +262,13 @@ def test_window_size_and_heat_map(page: Page, tmp_path: Path) -> None:
         page.press("0")
         assert page.run("return getComputedStyle(picture).filter") == "none"
 
+        box = page.run("const b = frame.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]")
+        for kind, apart in (("touchStart", 40), ("touchMove", 70), ("touchMove", 120), ("touchEnd", None)):
+            fingers = [] if apart is None else [{"x": box[0] + side * apart, "y": box[1]} for side in (-1, 1)]
+            page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+        page.until("look.zoom > 2 && look.zoom < 4 && look.width === 1")
+        page.press("0")
+
         drawn = "!heat.hidden && heat.dataset.item === shown[at].id"
         ink = "return heat.getContext('2d').getImageData(0, 0, heat.width, heat.height).data.reduce((a, b) => a + b, 0)"
         page.press("h")

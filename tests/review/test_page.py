@@ -9,6 +9,7 @@ import pyarrow as pa
 from radray import storage
 from radray.audit.findings import FINDINGS_SCHEMA
 from radray.review import page
+from radray.review.checks import LabelChecks
 from radray.review.pictures import PictureReader
 from radray.review.queue import BLOCK, CONTROL, SUSPECT, choose_rows, item_id, mix_queue
 from tests.report.test_attention import bundle_of
@@ -68,7 +69,7 @@ def test_the_server_s_files_name_no_path_and_the_pictures_are_there(tmp_path):
         )
     notes = {item["issue"]: item["note"] for item in queue["items"]}
     assert notes["label_check"] == ""
-    assert notes["out_of_domain"] == "looks like none of the regions, farther out than 98 % of known images"
+    assert notes["out_of_domain"] == "looks like none of the regions, farther out than 98.0 % of known images"
 
 
 def test_the_one_file_page_is_closed_and_header_strings_are_text(tmp_path):
@@ -106,6 +107,18 @@ def test_heat_maps_of_suggestion_and_label_come_for_suspects_and_controls_alike(
     assert all(item["heat"] == [None, None] for item in queue_of(other)["items"])
 
 
+def test_a_copy_is_shown_by_the_picture_of_its_twin(tmp_path):
+    findings = write_small_queue(tmp_path)
+    first = storage.read_table(findings).to_pylist()[0]
+    twin = {"of": first["row_id"], "equal_pixels": True, "across_patients": True, "kind": "exact"}
+    copy = first | {"uri": "/copy", "row_id": 5, "issue": "near_duplicate", "evidence": json.dumps(twin)}
+    found = pa.Table.from_pylist([first, copy], schema=FINDINGS_SCHEMA)
+    assert page.write_review_page(findings, found, str(tmp_path / "images"), TITLES, 10) == 2
+    check, duplicate = queue_of(findings)["items"]
+    assert check["picture"] == duplicate["picture"]
+    assert duplicate["note"] == "same pixels as the image beside it, of another patient"
+
+
 def test_an_image_without_picture_is_left_out(tmp_path):
     findings = write_small_queue(tmp_path)
     found = storage.read_table(findings)
@@ -113,3 +126,15 @@ def test_an_image_without_picture_is_left_out(tmp_path):
     shown = page.write_review_page(findings, pa.concat_tables([found, more]), str(tmp_path / "images"), TITLES, 10_000)
     assert shown == 30
     assert item_id(more["row_id"][0].as_py()) not in {item["id"] for item in queue_of(findings)["items"]}
+
+
+def test_what_later_rounds_suspect_does_not_stand_for_the_first(tmp_path):
+    findings = write_small_queue(tmp_path)
+    found = storage.read_table(findings).to_pylist()
+    later = [row | {"round": 1} if row["issue"] == SUSPECT and row["rank"] > 12 else row for row in found]
+    storage.write_table(storage.join(findings, "findings.parquet"), pa.Table.from_pylist(later, schema=FINDINGS_SCHEMA))
+    checks = LabelChecks.load(findings)
+    assert sum(row["issue"] == SUSPECT for row in checks.found) == 12
+    assert [row["rank"] for row in checks.found if row["issue"] == CONTROL] == list(range(1, 11))
+    storage.remove(storage.join(findings, "queue.json"))
+    assert LabelChecks.load(findings) is None

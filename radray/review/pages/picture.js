@@ -4,7 +4,7 @@ function source(number) {
   if (!served) return Promise.resolve(data.pictures[number]);
   let found = fetched.get(number);
   if (found) { fetched.delete(number); fetched.set(number, found); return found; }
-  found = ask("picture/" + number).then(answer => { if (!answer.ok) throw new Error("no picture"); return answer.blob(); }).then(blob => URL.createObjectURL(blob));
+  found = ask("picture/" + number).then(answer => { if (answer.status === 410) tell("the audit ran again: start the review again", true); if (!answer.ok) throw new Error("no picture"); return answer.blob(); }).then(blob => URL.createObjectURL(blob));
   found.catch(() => fetched.delete(number));
   fetched.set(number, found);
   if (fetched.size > KEPT) { const [oldest, url] = fetched.entries().next().value; fetched.delete(oldest); url.then(u => URL.revokeObjectURL(u), () => 0); }

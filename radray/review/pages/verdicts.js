@@ -26,12 +26,20 @@ function clashing(id) {
 }
 function lastLive() { return own.findLast(v => v.verdict !== "undo" && stacks.get(v.item)?.includes(v)); }
 
-const unsentKey = () => `radray-unsent-${data.key}-${me}`, logKey = () => `radray-log-${data.key}`;
+// What is not saved yet waits in the browser, each under a key of its own: several tabs do not undo one another.
+const unsentKey = id => `radray-unsent-${data.key}-${me}-${id}`;
+const forget = entry => { try { localStorage.removeItem(unsentKey(entry.id)); } catch { /* it was never kept */ } };
+function waiting() {
+  let keys = []; try { keys = Object.keys(localStorage); } catch { /* nothing is kept */ }
+  return keys.filter(key => key.startsWith(unsentKey(""))).map(key => recall(key, null)).filter(Boolean).sort((a, b) => a.order - b.order);
+}
+let pressed = 0;
+const logKey = () => `radray-log-${data.key}`;
 function newId() { return Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join(""); }
 function record(item, verdict, region, comment, blind) {
   const entry = { id:newId(), item, verdict, region:region || "", comment, blind:blind ? "yes" : "", reviewer:me, time:new Date().toISOString().slice(0, 19) + "+00:00" };
   apply(entry);
-  if (served) { unsent.push(entry); remember(unsentKey(), unsent); send(); }
+  if (served) { entry.order = Date.now() * 1000 + pressed++ % 1000; unsent.push(entry); remember(unsentKey(entry.id), entry); send(); }
   else if (remember(logKey(), [...recall(logKey(), []), entry])) tell("kept in this browser; export when done");
   else tell("this browser keeps nothing: export before you close the page", true);
   return entry;
@@ -51,12 +59,12 @@ async function send() {
       const entry = unsent[0], answer = await ask("verdicts", { method:"POST", headers:{ "Content-Type":"application/json" }, body:JSON.stringify(entry) });
       if (answer.status === 400 || answer.status === 413) {
         const why = (await answer.json().catch(() => ({}))).detail || answer.status;
-        unsent.shift(); remember(unsentKey(), unsent); reapply(own.filter(v => v.id !== entry.id)); redraw();
+        unsent.shift(); forget(entry); reapply(own.filter(v => v.id !== entry.id)); redraw();
         tell("refused: " + why, true); return;
       }
       if (!answer.ok) throw new Error(answer.status === 403 ? "open the URL that the server printed" : "trying again");
       const said = (await answer.json()).others;
-      unsent.shift(); remember(unsentKey(), unsent);
+      unsent.shift(); forget(entry);
       others.set(entry.item, said);
       const clash = entry.verdict === "undo" ? [] : clashing(entry.item);
       if (said.length || clash.length) redraw();
@@ -82,10 +90,11 @@ async function loadVerdicts() {
   if (!me) { reapply([]); return; }
   const answer = await ask("verdicts"); if (!answer.ok) throw new Error((await answer.json()).detail);
   const got = await answer.json(), known = new Set(got.own.map(v => v.id));
-  unsent = recall(unsentKey(), []).filter(v => !known.has(v.id));
+  unsent = waiting();
+  unsent.filter(v => known.has(v.id)).forEach(forget);
+  unsent = unsent.filter(v => !known.has(v.id));
   reapply([...got.own, ...unsent]);
   for (const v of got.others) others.set(v.item, [...(others.get(v.item) || []), v]);
-  remember(unsentKey(), unsent);
   if (unsent.length) send();
 }
 
