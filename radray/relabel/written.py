@@ -1,0 +1,172 @@
+"""The table of what was written about the archive's objects, beside the labels: `labels/written/`.
+
+One Parquet file a part of a labels file, one row an object and kind. A row says `pending` before its file appears, so
+that nothing lies anywhere that the table does not know; a file that is no longer wanted is `outdated` until it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from radray import storage
+from radray.tables import row_id
+
+FOLDER = "written"
+
+WRITTEN_SCHEMA = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("row_id", pa.int64()),
+        ("kind", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        ("region", pa.string()),
+        ("source", pa.string()),
+        ("decision", pa.string()),
+        ("url", pa.string()),
+        ("sop_class_uid", pa.string()),
+        ("sop_instance_uid", pa.string()),
+        ("size", pa.int64()),
+        ("sent", pa.string()),
+        ("sent_to", pa.string()),
+        ("sent_message", pa.string()),
+    ]
+)
+"""`kind` is copy, copy_same_uid, sr or rejection; `status` ok, set_aside, failed, pending or outdated; `sent` stored or
+failed, null where nothing was sent to `sent_to`."""
+
+PENDING, OUTDATED = "pending", "outdated"
+STORED, REFUSED = "stored", "failed"
+
+Row = dict[str, Any]
+Ids = npt.NDArray[np.int64]
+
+
+def parts_of(output: str) -> list[str]:
+    """URLs of the table's files."""
+    return storage.list_files(storage.join(output, FOLDER), ".parquet")
+
+
+def part_url(output: str, name: str) -> str:
+    """URL of one of the table's files."""
+    return storage.join(output, FOLDER, f"{name}.parquet")
+
+
+def read_part(url: str) -> list[Row]:
+    """Rows of one file, none where it is missing."""
+    rows: list[Row] = storage.read_table(url).to_pylist() if storage.exists(url) else []
+    return rows
+
+
+def write_part(url: str, rows: list[Row]) -> None:
+    """Write one file in the order of its keys, unless it is there as it should be; without rows there is none."""
+    if not rows:
+        storage.remove(url)
+        return
+    ordered = sorted(rows, key=lambda row: (row["uri"], row["kind"], row["status"], row["url"] or ""))
+    if read_part(url) != ordered:
+        storage.write_table(url, pa.Table.from_pylist(ordered, schema=WRITTEN_SCHEMA))
+
+
+def file_url(root: str, name: str) -> str:
+    """Where the object called `name` (a 2.25 UID) lies: below one of 256 folders, and nothing of its source's path.
+
+    Paths of an archive may hold names of patients; a folder of a million files serves nobody.
+    """
+    return storage.join(root, f"{int(name.rsplit('.', 1)[-1]):032x}"[:2], f"{name}.dcm")
+
+
+def names_present(roots: Iterable[str]) -> Ids:
+    """Hashes of the names of all objects below some roots, sorted: 8 bytes an object."""
+    found = [
+        np.fromiter((name_id(url) for url in storage.list_files(folder, ".dcm")), np.int64)
+        for root in roots
+        for folder in storage.list_files(root)
+        if len(folder.rsplit("/", 1)[-1]) == 2
+    ]
+    return np.sort(np.concatenate([*found, np.empty(0, np.int64)]))
+
+
+def name_id(url: str) -> int:
+    """Hash of the last two names of a URL."""
+    return row_id("/".join(url.rsplit("/", 2)[-2:]))
+
+
+def holds(ids: Ids, number: int) -> bool:
+    """Whether sorted `ids` hold `number`."""
+    place = int(np.searchsorted(ids, number))
+    return place < len(ids) and int(ids[place]) == number
+
+
+def ids_where(parts: Iterable[str], wanted: Any) -> Ids:
+    """Sorted numbers that `wanted` gives for rows of the files; rows it gives None for are left out."""
+    found = [
+        np.fromiter((number for row in read_part(part) if (number := wanted(row)) is not None), np.int64)
+        for part in parts
+    ]
+    return np.sort(np.concatenate([*found, np.empty(0, np.int64)]))
+
+
+def remove_file(url: str) -> bool:
+    """Delete an object this table names, and its folder where that leaves it empty; whether it was there."""
+    was_there = storage.exists(url)
+    storage.remove(url)
+    place = storage.locate(storage.parent(url))
+    if place.is_local and Path(place.path).is_dir() and not any(Path(place.path).iterdir()):
+        Path(place.path).rmdir()
+    return was_there
+
+
+def remove_outdated(output: str, kept: set[str]) -> int:
+    """Delete the files that are not wanted any more; return how many there were.
+
+    Args:
+        output: URL of the labels.
+        kept: Names of the table's files that the run went through; rows of others are outdated as a whole.
+    """
+    parts = parts_of(output)
+    stale = {part for part in parts if part.rsplit("/", 1)[-1].removesuffix(".parquet") not in kept}
+    todo = [part for part in parts if part in stale or any(row["status"] == OUTDATED for row in read_part(part))]
+    if not todo:
+        return 0
+    current = ids_where(
+        (part for part in parts if part not in stale),
+        lambda row: name_id(row["url"]) if row["url"] and row["status"] != OUTDATED else None,
+    )
+    removed = 0
+    for part in todo:
+        rows = read_part(part)
+        gone = rows if part in stale else [row for row in rows if row["status"] == OUTDATED]
+        for url in _urls(gone):
+            if not holds(current, name_id(url)):
+                removed += remove_file(url)
+        write_part(part, [] if part in stale else [row for row in rows if row["status"] != OUTDATED])
+    return removed
+
+
+def remove_all(output: str, *, dry_run: bool) -> dict[str, int]:
+    """Delete every file that the table names, and the table; return counts by kind and of what a PACS already has."""
+    counts: dict[str, int] = {}
+    for part in parts_of(output):
+        rows = read_part(part)
+        for row in rows:
+            if row["url"] is not None and storage.exists(row["url"]):
+                counts[row["kind"]] = counts.get(row["kind"], 0) + 1
+                if not dry_run:
+                    remove_file(row["url"])
+            if row["sent"] == STORED:
+                counts["stored_elsewhere"] = counts.get("stored_elsewhere", 0) + 1
+        if not dry_run:
+            write_part(part, [])
+    return counts
+
+
+def _urls(rows: Iterable[Row]) -> Iterator[str]:
+    return (row["url"] for row in rows if row["url"] is not None)
