@@ -31,7 +31,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
-from radray.dicom.elements import Encoding, Span, data_set_start, element_spans
+from radray.dicom.elements import Encoding, Span, data_set_start, element_spans, value_end
 from radray.dicom.parsing import ParsedObject, parse
 from radray.dicom.syntaxes import DEFLATED
 from radray.dicom.uids import IMPLEMENTATION, derived_uid
@@ -100,11 +100,14 @@ def open_source(body: bytes) -> Source:
     """Read the header of an object that is to be corrected; to be called within `lenient()`.
 
     Raises:
-        ObjectError: It is not DICOM, has no pixels, lacks the UIDs that every object has, or is signed.
+        ObjectError: It is not DICOM, has no pixels or not all, lacks the UIDs that every object has, or is signed.
     """
     parsed = parse(body)
     if parsed.pixels is None:
         raise ObjectError(Reason.NO_PIXELS, "the object has no Pixel Data")
+    pixels = parsed.pixels
+    if value_end(parsed.body, pixels.offset, pixels.length, little=parsed.little_endian) is None:
+        raise ObjectError(Reason.CORRUPT_PIXELS, "Pixel Data is cut off")
     header = parsed.dataset
     if _MAC_PARAMETERS in header:
         raise ObjectError(Reason.SIGNED, "digitally signed: a copy would break the signature (PS3.3 C.12.1.1.3)")

@@ -19,7 +19,7 @@ from radray.errors import ObjectError, Reason
 
 _LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 """Value representations whose length takes four bytes where it is explicit (PS3.5 table 7.1-1)."""
-_ITEM = 0xFFFEE000
+_ITEM, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 _DELIMITER_BYTES = 8
 _META_GROUP = 0x0002
 
@@ -111,3 +111,25 @@ def element_spans(body: bytes, start: int, encoding: Encoding, stop: int) -> tup
     except Exception as error:
         raise ObjectError(Reason.CORRUPT_HEADER, f"the header cannot be read ({type(error).__name__})") from error
     return spans, place
+
+
+def value_end(body: bytes, start: int, length: int, *, little: bool) -> int | None:
+    """Where the value of Pixel Data ends, behind the delimiter of encapsulated frames; None where it is cut off.
+
+    Args:
+        body: The object, inflated.
+        start: First byte of the value.
+        length: As the element says.
+        little: Byte order.
+    """
+    if length != UNDEFINED_LENGTH:
+        return start + length if start + length <= len(body) else None
+    while start + 8 <= len(body):
+        group, number, size = struct.unpack_from("<HHL" if little else ">HHL", body, start)
+        start += 8
+        if (group << 16 | number) == _SEQUENCE_END:
+            return start
+        if (group << 16 | number) != _ITEM:
+            return None
+        start += size
+    return None

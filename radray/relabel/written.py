@@ -118,10 +118,19 @@ def remove_file(url: str) -> bool:
     """Delete an object this table names, and its folder where that leaves it empty; whether it was there."""
     was_there = storage.exists(url)
     storage.remove(url)
+    remove_drafts(url)
     place = storage.locate(storage.parent(url))
     if place.is_local and Path(place.path).is_dir() and not any(Path(place.path).iterdir()):
         Path(place.path).rmdir()
     return was_there
+
+
+def remove_drafts(url: str) -> None:
+    """Delete what a run left that was killed while it wrote this file (`storage.write_bytes`)."""
+    place = storage.locate(url)
+    if place.is_local:
+        for draft in Path(place.path).parent.glob(f".{Path(place.path).name}.*"):
+            draft.unlink()
 
 
 def remove_outdated(output: str, kept: set[str]) -> int:
@@ -145,6 +154,7 @@ def remove_outdated(output: str, kept: set[str]) -> int:
         rows = read_part(part)
         gone = rows if part in stale else [row for row in rows if row["status"] == OUTDATED]
         for url in _urls(gone):
+            remove_drafts(url)
             if not holds(current, name_id(url)):
                 removed += remove_file(url)
         write_part(part, [] if part in stale else [row for row in rows if row["status"] != OUTDATED])
@@ -157,10 +167,9 @@ def remove_all(output: str, *, dry_run: bool) -> dict[str, int]:
     for part in parts_of(output):
         rows = read_part(part)
         for row in rows:
-            if row["url"] is not None and storage.exists(row["url"]):
-                counts[row["kind"]] = counts.get(row["kind"], 0) + 1
-                if not dry_run:
-                    remove_file(row["url"])
+            if row["url"] is not None:
+                was_there = storage.exists(row["url"]) if dry_run else remove_file(row["url"])
+                counts[row["kind"]] = counts.get(row["kind"], 0) + was_there
             if row["sent"] == STORED:
                 counts["stored_elsewhere"] = counts.get("stored_elsewhere", 0) + 1
         if not dry_run:
