@@ -97,7 +97,7 @@ class Source:
 
 
 def open_source(body: bytes) -> Source:
-    """Read the header of an object that is to be corrected; to be called within `lenient()`.
+    """Read the header of an image that is to be corrected; to be called within `lenient()`.
 
     Raises:
         ObjectError: It is not DICOM, has no pixels or not all, lacks the UIDs that every object has, or is signed.
@@ -108,9 +108,18 @@ def open_source(body: bytes) -> Source:
     pixels = parsed.pixels
     if value_end(parsed.body, pixels.offset, pixels.length, little=parsed.little_endian) is None:
         raise ObjectError(Reason.CORRUPT_PIXELS, "Pixel Data is cut off")
-    header = parsed.dataset
-    if _MAC_PARAMETERS in header:
+    if _MAC_PARAMETERS in parsed.dataset:
         raise ObjectError(Reason.SIGNED, "digitally signed: a copy would break the signature (PS3.3 C.12.1.1.3)")
+    return source_of(parsed, body)
+
+
+def source_of(parsed: ParsedObject, body: bytes) -> Source:
+    """What documents about an object refer to, whether it is an image or not.
+
+    Raises:
+        ObjectError: CORRUPT_HEADER where it lacks the UIDs that every object has.
+    """
+    header = parsed.dataset
     uids = {keyword: text(header, keyword) or "" for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")}
     for keyword, uid in uids.items():
         if not _UID.fullmatch(uid):

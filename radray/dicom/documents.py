@@ -115,22 +115,22 @@ def report_region(source: Source, finding: RegionFinding) -> Corrected:
     return Corrected(_written(report, finding.decided), report.SOPClassUID, uid, uid)
 
 
-def reject_image(source: Source, replacement: str, decided: datetime) -> Corrected:
-    """A rejection note for an image that a corrected copy replaces (IHE RAD IOCM; TID 2010).
+def reject_object(source: Source, why: str, decided: datetime) -> Corrected:
+    """A rejection note: an image that a corrected copy replaces, or a copy that is withdrawn (IHE RAD IOCM; TID 2010).
 
     Its title is (113001, DCM, "Rejected for Quality Reasons"): the pixels are sound and the patient is right, so that a
-    site may go on showing the old image to those who look for it. "Rejected for Patient Safety Reasons" (113037) would
+    site may go on showing the object to those who look for it. "Rejected for Patient Safety Reasons" (113037) would
     take it away from everyone, and "Incorrect Modality Worklist Entry" (113038) says the wrong patient or order.
 
     Args:
-        source: The image as it is in the PACS.
-        replacement: SOP Instance UID of its copy.
+        source: The object as it is in the PACS.
+        why: For people, without identity.
         decided: When, with time zone.
 
     Raises:
         ObjectError: CORRUPT_HEADER where the image's header does not allow for one.
     """
-    uid = derived_uid("rejection", source.digest, replacement)
+    uid = derived_uid("rejection", source.digest, why, decided.isoformat(), __version__)
     evidence = _evidence(source)
     try:
         note = KeyObjectSelectionDocument(
@@ -139,7 +139,7 @@ def reject_image(source: Source, replacement: str, decided: datetime) -> Correct
                 document_title=codes.DCM.RejectedForQualityReasons,
                 referenced_objects=[evidence],
                 observer_device_context=_device(),
-                description=f"Wrong anatomic region. Replaced by {replacement}",
+                description=why,
             ),
             series_instance_uid=derived_uid("rejections", source.study),
             series_number=_REJECTION_SERIES,
@@ -196,7 +196,8 @@ def _evidence(source: Source) -> Dataset:
     evidence.StudyInstanceUID = source.study
     evidence.SeriesInstanceUID = text(header, "SeriesInstanceUID") or source.study
     evidence.SOPClassUID, evidence.SOPInstanceUID = source.sop_class, source.sop_instance
-    evidence.Rows = evidence.Columns = 1  # tells an image from other objects; no size is taken over
+    if source.parsed.pixels is not None:
+        evidence.Rows = evidence.Columns = 1  # tells an image from other objects; no size is taken over
     return evidence
 
 

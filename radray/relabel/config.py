@@ -51,7 +51,8 @@ class RelabelConfig:
     sr_of: Literal["changed", "decided"] = "changed"
     """Reports of changed regions alone, or of everything that reviewer or model decided."""
     stow: str | None = None
-    """DICOMweb URL of a PACS (the part before /studies) that copies and reports are sent to."""
+    """DICOMweb URL of a PACS (the part before /studies) that copies and reports are sent to; with --undo, rejection
+    notes for those that it stored."""
     reject: bool = False
     """With --copies, write (and send by --stow) a rejection note for each object that a copy replaces."""
     stow_mib: float = 64.0
@@ -78,9 +79,7 @@ class RelabelConfig:
             raise ConfigError("--same-uid is about copies; set --copies")
         if self.reject and self.copies is None:
             raise ConfigError("--reject is about objects that copies replace; set --copies")
-        if self.undo and self.stow is not None:
-            raise ConfigError("--undo takes back files and labels, a PACS keeps what it has; leave out --stow")
-        if self.stow is not None and not self.kinds:
+        if self.stow is not None and not self.kinds and not self.undo:
             raise ConfigError("--stow sends what --copies and --sr write; set one of them")
         if self.stow is not None:
             address = urlsplit(self.stow)

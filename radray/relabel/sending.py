@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from radray import storage
-from radray.errors import Status
+from radray.dicom.correction import source_of
+from radray.dicom.parsing import lenient, parse
+from radray.errors import ConfigError, Status
 from radray.relabel.config import Kind, RelabelConfig
 from radray.relabel.stow import PacsUnreachable, StowClient
-from radray.relabel.written import REFUSED, STORED, Row, parts_of, read_part, write_part
+from radray.relabel.written import REFUSED, STORED, WITHDRAWN, Row, parts_of, read_part, write_part
 
 _TELL_EVERY_S = 5.0
 _MOST_OBJECTS = 256
@@ -50,6 +52,48 @@ def send_written(config: RelabelConfig) -> dict[str, Any]:
         client.close()
     unsent = sum(len(list(rows_to_send(config, read_part(part)))) for part in parts) if stopped else 0
     return {**{what: counts[what] for what in sorted(counts)}, "stopped": stopped, "unsent": unsent}
+
+
+def withdraw_sent(config: RelabelConfig) -> dict[str, Any]:
+    """Send a rejection note for every copy and report that the PACS stored; return counts.
+
+    A note that was sent cannot be withdrawn by another: the standard has no word for it.
+
+    Raises:
+        ConfigError: The PACS stopped answering; what was withdrawn is known, the files are still there.
+    """
+    assert config.stow is not None
+    counts: Counter[str] = Counter()
+    client = StowClient(config.stow)
+    try:
+        for part in parts_of(config.output):
+            rows = read_part(part)
+            there = [row for row in rows if row["sent"] == STORED and row["sent_to"] == config.stow]
+            counts["notes remain"] += sum(row["kind"] == Kind.REJECTION for row in there)
+            for batch in _batches((row for row in there if row["kind"] != Kind.REJECTION), config.stow_mib):
+                for row in batch:
+                    row |= _withdrawn(client, row)
+                    counts[f"{row['kind']} {row['sent']}"] += 1
+                write_part(part, rows)
+    except PacsUnreachable as error:
+        raise ConfigError(f"--stow {config.stow}: the PACS cannot be reached ({error}); undo once more") from error
+    finally:
+        client.close()
+    return {what: counts[what] for what in sorted(counts)}
+
+
+def _withdrawn(client: StowClient, row: Row) -> Row:
+    """What changes in the row of an object once its rejection is sent."""
+    from radray.dicom.documents import reject_object  # a second of imports
+
+    try:
+        body = storage.read_bytes(row["url"])
+        with lenient():
+            note = reject_object(source_of(parse(body), body), "Correction withdrawn", storage.modified(row["url"]))
+        why = client.store({note.sop_instance: note.body})[note.sop_instance]
+    except FileNotFoundError:
+        why = "its file is gone"
+    return {"sent": STORED if why else WITHDRAWN, "sent_message": why}
 
 
 def rows_to_send(config: RelabelConfig, rows: Iterable[Row]) -> Iterator[Row]:

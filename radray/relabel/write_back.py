@@ -235,12 +235,12 @@ def _correction(decided: Decided, term: RegionTerm) -> RegionCorrection:
 def _document(kind: Kind, source: Source, decided: Decided, term: RegionTerm, replacement: str | None) -> Corrected:
     if kind in _COPIES:
         return correct_region(source, _correction(decided, term), same_uid=kind == Kind.COPY_SAME_UID)
-    from radray.dicom.documents import RegionFinding, reject_image, report_region  # a second of imports
+    from radray.dicom.documents import RegionFinding, reject_object, report_region  # a second of imports
 
     if kind == Kind.REJECTION:
         if replacement is None:
             raise ObjectError(Reason.CORRUPT_HEADER, "no copy could be made that replaces it")
-        return reject_image(source, replacement, decided.decided)
+        return reject_object(source, f"Wrong anatomic region. Replaced by {replacement}", decided.decided)
     finding = RegionFinding(
         code=term.code,
         meaning=term.meaning,

@@ -39,11 +39,11 @@ WRITTEN_SCHEMA = pa.schema(
         ("sent_message", pa.string()),
     ]
 )
-"""`kind` is copy, copy_same_uid, sr or rejection; `status` ok, set_aside, failed, pending or outdated; `sent` stored or
-failed, null where nothing was sent to `sent_to`."""
+"""`kind` is copy, copy_same_uid, sr or rejection; `status` ok, set_aside, failed, pending or outdated; `sent` stored, failed
+or withdrawn, null where nothing was sent to `sent_to`."""
 
 PENDING, OUTDATED = "pending", "outdated"
-STORED, REFUSED = "stored", "failed"
+STORED, REFUSED, WITHDRAWN = "stored", "failed", "withdrawn"
 
 Row = dict[str, Any]
 Ids = npt.NDArray[np.int64]

@@ -193,6 +193,20 @@ def test_what_a_pacs_refuses_has_a_reason_and_its_original_is_not_rejected(archi
     assert order == sorted(order)
 
 
+def test_undo_withdraws_what_the_pacs_stored(archive, config, pacs):
+    run_relabel(sending(config, pacs))
+    stored = len(Pacs.stored)
+    corrections = [row for kind in ("copy", "sr") for row in rows_of(config, kind).values() if row["sent"] == "stored"]
+    notes = sum(row["sent"] == "stored" for row in rows_of(config, "rejection").values())
+    undo = RelabelConfig(predictions=config.predictions, output=config.output, stow=pacs, undo=True)
+    undo.check()
+    undone = run_relabel(undo)
+    assert len(Pacs.stored) == stored + len(corrections)
+    assert sum(count for what, count in undone["withdrawn"].items() if "withdrawn" in what) == len(corrections)
+    assert undone["withdrawn"]["notes remain"] == undone["removed"]["stored_elsewhere"] == notes
+    assert contents(config.copies) == contents(config.sr) == {}
+
+
 def test_a_pacs_that_is_busy_is_asked_again_and_one_that_stays_so_ends_the_sending(config, pacs):
     Pacs.answer = [503, 503, 503]
     config = sending(config, pacs)
