@@ -15,7 +15,22 @@ from radray.dicom.parsing import lenient, parse
 from radray.errors import ConfigError, Status
 from radray.relabel.config import Kind, RelabelConfig
 from radray.relabel.stow import PacsUnreachable, StowClient
-from radray.relabel.written import REFUSED, STORED, WITHDRAWN, Row, parts_of, read_part, write_part
+from radray.relabel.written import (
+    REFUSED,
+    STORED,
+    WITHDRAWN,
+    Ids,
+    Row,
+    current_files,
+    holds,
+    ids_where,
+    is_out_there,
+    outdated_rows,
+    parts_of,
+    read_part,
+    sent_id,
+    write_part,
+)
 
 _TELL_EVERY_S = 5.0
 _MOST_OBJECTS = 256
@@ -23,7 +38,7 @@ _MOST_OBJECTS = 256
 
 
 def send_written(config: RelabelConfig) -> dict[str, Any]:
-    """Send what the table names and the PACS does not have yet; return counts.
+    """Send what the table names and the PACS does not have yet, withdraw what is outdated there; return counts.
 
     Outcomes are written into the table after every request; what was under way when a run is killed is sent once more,
     and the PACS knows it by its UID. A PACS that gives no answer ends the sending, not the job: the rest goes next
@@ -35,14 +50,16 @@ def send_written(config: RelabelConfig) -> dict[str, Any]:
     client = StowClient(config.stow)
     told = time.monotonic()
     parts = parts_of(config.output)
+    stored, current = stored_ids(config), current_files(config.output)
     try:
         for number, part in enumerate(parts):
             rows = read_part(part)
             for choose in (_images_and_reports, _notes):
-                for batch in _batches(choose(config, rows), config.stow_mib):
+                for batch in _batches(choose(config, rows, stored), config.stow_mib):
                     _send(client, config, batch)
                     write_part(part, rows)
                     counts.update(f"{row['kind']} {row['sent']}" for row in batch)
+            _withdraw(client, config, part, rows, outdated_rows(rows, current), counts)
             if time.monotonic() - told >= _TELL_EVERY_S:
                 told = time.monotonic()
                 print(f"relabel: {sum(counts.values()):,} sent · part {number + 1} of {len(parts)}", file=sys.stderr)
@@ -50,11 +67,11 @@ def send_written(config: RelabelConfig) -> dict[str, Any]:
         stopped = str(error)
     finally:
         client.close()
-    unsent = sum(len(list(rows_to_send(config, read_part(part)))) for part in parts) if stopped else 0
+    unsent = sum(len(list(rows_to_send(config, read_part(part), stored))) for part in parts) if stopped else 0
     return {**{what: counts[what] for what in sorted(counts)}, "stopped": stopped, "unsent": unsent}
 
 
-def withdraw_sent(config: RelabelConfig) -> dict[str, Any]:
+def withdraw_all(config: RelabelConfig) -> dict[str, Any]:
     """Send a rejection note for every copy and report that the PACS stored; return counts.
 
     A note that was sent cannot be withdrawn by another: the standard has no word for it.
@@ -68,13 +85,8 @@ def withdraw_sent(config: RelabelConfig) -> dict[str, Any]:
     try:
         for part in parts_of(config.output):
             rows = read_part(part)
-            there = [row for row in rows if row["sent"] == STORED and row["sent_to"] == config.stow]
-            counts["notes remain"] += sum(row["kind"] == Kind.REJECTION for row in there)
-            for batch in _batches((row for row in there if row["kind"] != Kind.REJECTION), config.stow_mib):
-                for row in batch:
-                    row |= _withdrawn(client, row)
-                    counts[f"{row['kind']} {row['sent']}"] += 1
-                write_part(part, rows)
+            _withdraw(client, config, part, rows, rows, counts)
+            counts["notes remain"] += sum(row["kind"] == Kind.REJECTION and row["sent"] == STORED for row in rows)
     except PacsUnreachable as error:
         raise ConfigError(f"--stow {config.stow}: the PACS cannot be reached ({error}); undo once more") from error
     finally:
@@ -82,40 +94,34 @@ def withdraw_sent(config: RelabelConfig) -> dict[str, Any]:
     return {what: counts[what] for what in sorted(counts)}
 
 
-def _withdrawn(client: StowClient, row: Row) -> Row:
-    """What changes in the row of an object once its rejection is sent."""
-    from radray.dicom.documents import reject_object  # a second of imports
-
-    try:
-        body = storage.read_bytes(row["url"])
-        with lenient():
-            note = reject_object(source_of(parse(body), body), "Correction withdrawn", storage.modified(row["url"]))
-        why = client.store({note.sop_instance: note.body})[note.sop_instance]
-    except FileNotFoundError:
-        why = "its file is gone"
-    return {"sent": STORED if why else WITHDRAWN, "sent_message": why}
+def stored_ids(config: RelabelConfig) -> Ids:
+    """Numbers of the objects that any PACS is known to have, sorted: 8 bytes an object."""
+    return ids_where(parts_of(config.output), sent_id)
 
 
-def rows_to_send(config: RelabelConfig, rows: Iterable[Row]) -> Iterator[Row]:
+def rows_to_send(config: RelabelConfig, rows: Iterable[Row], stored: Ids) -> Iterator[Row]:
     """Rows of files that the PACS does not have, of the kinds asked for."""
     for row in rows:
-        is_ready = row["status"] == Status.OK.value and row["kind"] in config.kinds
-        if is_ready and not (row["sent"] == STORED and row["sent_to"] == config.stow):
+        if row["status"] == Status.OK.value and row["kind"] in config.kinds and not _is_stored(config, row, stored):
             yield row
 
 
-def _images_and_reports(config: RelabelConfig, rows: list[Row]) -> Iterator[Row]:
-    return (row for row in rows_to_send(config, rows) if row["kind"] != Kind.REJECTION)
+def _is_stored(config: RelabelConfig, row: Row, stored: Ids) -> bool:
+    """Whether the PACS has a row's object, by this row or by another: exact copies share one."""
+    number = sent_id(row | {"sent": STORED, "sent_to": config.stow})
+    return (row["sent"] == STORED and row["sent_to"] == config.stow) or (number is not None and holds(stored, number))
 
 
-def _notes(config: RelabelConfig, rows: list[Row]) -> Iterator[Row]:
+def _images_and_reports(config: RelabelConfig, rows: list[Row], stored: Ids) -> Iterator[Row]:
+    return (row for row in rows_to_send(config, rows, stored) if row["kind"] != Kind.REJECTION)
+
+
+def _notes(config: RelabelConfig, rows: list[Row], stored: Ids) -> Iterator[Row]:
     """Notes of objects whose copies the PACS has; to be asked for once those were sent."""
-    replaced = {
-        row["uri"]
-        for row in rows
-        if row["kind"] == Kind.COPY and row["sent"] == STORED and row["sent_to"] == config.stow
-    }
-    return (row for row in rows_to_send(config, rows) if row["kind"] == Kind.REJECTION and row["uri"] in replaced)
+    replaced = {row["uri"] for row in rows if row["kind"] == Kind.COPY and _is_stored(config, row, stored)}
+    return (
+        row for row in rows_to_send(config, rows, stored) if row["kind"] == Kind.REJECTION and row["uri"] in replaced
+    )
 
 
 def _batches(rows: Iterator[Row], mib: float) -> Iterator[list[Row]]:
@@ -157,3 +163,23 @@ def _read(row: Row) -> bytes | None:
         return storage.read_bytes(row["url"])
     except FileNotFoundError:
         return None
+
+
+def _withdraw(
+    client: StowClient, config: RelabelConfig, part: str, rows: list[Row], chosen: list[Row], counts: Counter[str]
+) -> None:
+    """Send a rejection note for each chosen row's object that the PACS has; what became of it goes into the table."""
+    from radray.dicom.documents import reject_object  # a second of imports
+
+    for row in chosen:
+        if not is_out_there(row) or row["sent_to"] != config.stow:
+            continue
+        body = _read(row)
+        why: str | None = "its file is gone"
+        if body is not None:
+            with lenient():
+                note = reject_object(source_of(parse(body), body), "Correction withdrawn", storage.modified(row["url"]))
+            why = client.store({note.sop_instance: note.body})[note.sop_instance]
+        row |= {"sent": STORED if why else WITHDRAWN, "sent_message": why}
+        counts[f"{row['kind']} {'not ' if why else ''}withdrawn"] += 1
+        write_part(part, rows)

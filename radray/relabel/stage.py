@@ -17,7 +17,7 @@ from radray.regions import SHIPPED, load_regions
 from radray.relabel.config import RelabelConfig
 from radray.relabel.corrections import Part, decided_objects, region_terms
 from radray.relabel.policy import Decision, Source, decide_label, settle_verdicts
-from radray.relabel.sending import withdraw_sent
+from radray.relabel.sending import withdraw_all
 from radray.relabel.write_stage import run_corrections
 from radray.relabel.written import remove_all
 from radray.score.versions import latest_predictions
@@ -179,7 +179,7 @@ def _remove_stale(output: str, kept: set[str]) -> None:
 
 def _undo(config: RelabelConfig) -> dict[str, Any]:
     codes = _codes(latest_predictions(config.predictions), config.regions)
-    withdrawn = withdraw_sent(config) if config.stow is not None and not config.dry_run else {}
+    withdrawn = withdraw_all(config) if config.stow is not None and not config.dry_run else {}
     removed = remove_all(config.output, dry_run=config.dry_run)
     rows_in = restored = 0
     for file in storage.list_files(config.output, ".parquet"):

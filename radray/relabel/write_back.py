@@ -19,20 +19,16 @@ from radray.relabel.corrections import Decided, Part, RegionTerm, wanted_kinds
 from radray.relabel.written import (
     OUTDATED,
     PENDING,
-    STORED,
     WRITTEN_SCHEMA,
     Row,
     file_url,
     holds,
-    ids_where,
     name_id,
     names_present,
     part_url,
-    parts_of,
     read_part,
     write_part,
 )
-from radray.tables import row_id
 
 _TELL_EVERY_S = 5.0
 _COPIES = (Kind.COPY, Kind.COPY_SAME_UID)
@@ -74,7 +70,6 @@ class WriteBack:
             if (root := config.sr if kind == Kind.SR else config.copies) is not None
         }
         self._present = names_present(dict.fromkeys(self._roots.values()))
-        self._sent = ids_where(parts_of(config.output), sent_id) if config.stow else None
         self._started = self._told = time.monotonic()
         self.counts: Counter[str] = Counter()
         """`KIND written`, `KIND kept`, `KIND REASON`, and `bytes` written."""
@@ -179,15 +174,7 @@ class WriteBack:
             replacement = made.sop_instance if kind == Kind.COPY else replacement
             row |= {"status": Status.OK.value, "url": file_url(self._roots[kind], made.name)}
             row |= {"sop_class_uid": made.sop_class, "sop_instance_uid": made.sop_instance, "size": len(made.body)}
-            yield self._marked(row), made.body
-
-    def _marked(self, row: Row) -> Row:
-        """The row, stored where an earlier run has sent the very object."""
-        if self._sent is None:
-            return row
-        sent = row | {"sent": STORED, "sent_to": self._config.stow}
-        number = sent_id(sent)
-        return sent if number is not None and holds(self._sent, number) else row
+            yield row, made.body
 
     def _tell(self, part: Part) -> None:
         now = time.monotonic()
@@ -196,11 +183,6 @@ class WriteBack:
             written = sum(count for what, count in self.counts.items() if what.endswith(" written"))
             rate, left = written / (now - self._started), (now - self._started) * (1 / max(part.share, 1e-9) - 1)
             print(f"relabel: {written:,} objects written · {rate:.0f}/s · ETA {left:.0f} s", file=sys.stderr)
-
-
-def sent_id(row: Row) -> int | None:
-    """A number of an object stored at a URL, None for rows of which nothing was stored."""
-    return row_id(f"{row['sent_to']} {row['sop_instance_uid']}") if row["sent"] == STORED else None
 
 
 def _fetch(decided: Decided) -> bytes | ObjectError:

@@ -12,9 +12,9 @@ from radray.archive.members import split_member
 from radray.dicom.parsing import lenient
 from radray.relabel.config import Kind, RelabelConfig
 from radray.relabel.corrections import Decided, Part, RegionTerm, look_up_objects
-from radray.relabel.sending import rows_to_send, send_written
+from radray.relabel.sending import rows_to_send, send_written, stored_ids
 from radray.relabel.write_back import WriteBack
-from radray.relabel.written import remove_outdated
+from radray.relabel.written import is_out_there, mark_stale, remove_outdated
 
 
 def run_corrections(config: RelabelConfig, parts: Iterable[Part], terms: dict[str, RegionTerm]) -> dict[str, Any]:
@@ -33,17 +33,16 @@ def run_corrections(config: RelabelConfig, parts: Iterable[Part], terms: dict[st
         for part in look_up_objects(parts, config.index):
             names.add(part.name)
             writer.write(part)
-        removed = remove_outdated(config.output, names)
+    mark_stale(config.output, names)
+    sent = {"sent": send_written(config)} if config.stow is not None else {}
     counts = {what: writer.counts[what] for what in sorted(writer.counts)}
-    summary: dict[str, Any] = {"corrections": {**counts, "removed": removed}}
-    if config.stow is not None:
-        summary["sent"] = send_written(config)
-    return summary
+    return {"corrections": {**counts, "removed": remove_outdated(config.output)}, **sent}
 
 
 def _count(config: RelabelConfig, writer: WriteBack, parts: Iterable[Part]) -> dict[str, int]:
     """What a run would do. Bytes are those of the copies' sources; sizes of zip members only the index knows."""
     counts: Counter[str] = Counter()
+    stored = stored_ids(config) if config.stow is not None else None
     with ThreadPoolExecutor(config.workers) as threads:
         for part in parts:
             plan = writer.plan(part)
@@ -60,8 +59,9 @@ def _count(config: RelabelConfig, writer: WriteBack, parts: Iterable[Part]) -> d
             sizes = list(threads.map(_size, copied))
             counts["bytes of copies"] += sum(found or 0 for found in sizes)
             counts["copies of unknown size"] += sizes.count(None)
-            if config.stow is not None:
-                counts["to send"] += len(kinds) + len(list(rows_to_send(config, plan.kept)))
+            if stored is not None:
+                counts["to send"] += len(kinds) + len(list(rows_to_send(config, plan.kept, stored)))
+                counts["to withdraw"] += sum(is_out_there(row) for row in plan.outdated)
     return {what: counts[what] for what in sorted(counts)}
 
 

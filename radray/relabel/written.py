@@ -6,7 +6,7 @@ that nothing lies anywhere that the table does not know; a file that is no longe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from radray import storage
+from radray.relabel.config import Kind
 from radray.tables import row_id
 
 FOLDER = "written"
@@ -39,8 +40,8 @@ WRITTEN_SCHEMA = pa.schema(
         ("sent_message", pa.string()),
     ]
 )
-"""`kind` is copy, copy_same_uid, sr or rejection; `status` ok, set_aside, failed, pending or outdated; `sent` stored, failed
-or withdrawn, null where nothing was sent to `sent_to`."""
+"""`kind` is copy, copy_same_uid, sr or rejection; `status` ok, set_aside, failed, pending or outdated; `sent` stored,
+failed or withdrawn, null where nothing was sent to `sent_to`."""
 
 PENDING, OUTDATED = "pending", "outdated"
 STORED, REFUSED, WITHDRAWN = "stored", "failed", "withdrawn"
@@ -133,32 +134,59 @@ def remove_drafts(url: str) -> None:
             draft.unlink()
 
 
-def remove_outdated(output: str, kept: set[str]) -> int:
-    """Delete the files that are not wanted any more; return how many there were.
+def sent_id(row: Row) -> int | None:
+    """A number of an object and the PACS that stored it, None for rows of which nothing was stored."""
+    return row_id(f"{row['sent_to']} {row['sop_instance_uid']}") if row["sent"] == STORED else None
+
+
+def mark_stale(output: str, names: set[str]) -> None:
+    """Mark the rows of files that a run did not go through, those of earlier predictions, as outdated.
 
     Args:
         output: URL of the labels.
-        kept: Names of the table's files that the run went through; rows of others are outdated as a whole.
+        names: Of the table's files that the run went through.
     """
-    parts = parts_of(output)
-    stale = {part for part in parts if part.rsplit("/", 1)[-1].removesuffix(".parquet") not in kept}
-    todo = [part for part in parts if part in stale or any(row["status"] == OUTDATED for row in read_part(part))]
-    if not todo:
-        return 0
-    current = ids_where(
-        (part for part in parts if part not in stale),
-        lambda row: name_id(row["url"]) if row["url"] and row["status"] != OUTDATED else None,
+    for part in parts_of(output):
+        if part.rsplit("/", 1)[-1].removesuffix(".parquet") not in names:
+            write_part(part, [row | {"status": OUTDATED} for row in read_part(part) if row["url"]])
+
+
+def outdated_rows(rows: Iterable[Row], current: Ids) -> list[Row]:
+    """Outdated rows whose file no other row speaks for."""
+    return [row for row in rows if row["status"] == OUTDATED and not holds(current, name_id(row["url"]))]
+
+
+def current_files(output: str) -> Ids:
+    """Numbers of the files that rows speak for which are not outdated, sorted."""
+    return ids_where(
+        parts_of(output), lambda row: name_id(row["url"]) if row["url"] and row["status"] != OUTDATED else None
     )
+
+
+def remove_outdated(output: str) -> int:
+    """Delete the files that are not wanted any more; return how many there were.
+
+    A copy or report that a PACS stored stays, file and row, until it is withdrawn there: without it nothing would say
+    that the PACS has it.
+    """
+    todo = [part for part in parts_of(output) if any(row["status"] == OUTDATED for row in read_part(part))]
+    current = current_files(output) if todo else np.empty(0, np.int64)
     removed = 0
     for part in todo:
         rows = read_part(part)
-        gone = rows if part in stale else [row for row in rows if row["status"] == OUTDATED]
-        for url in _urls(gone):
-            remove_drafts(url)
-            if not holds(current, name_id(url)):
-                removed += remove_file(url)
-        write_part(part, [] if part in stale else [row for row in rows if row["status"] != OUTDATED])
+        gone = [row for row in rows if row["status"] == OUTDATED and not is_out_there(row)]
+        for row in gone:
+            remove_drafts(row["url"])
+        for row in outdated_rows(gone, current):
+            removed += remove_file(row["url"])
+        dropped = {id(row) for row in gone}
+        write_part(part, [row for row in rows if id(row) not in dropped])
     return removed
+
+
+def is_out_there(row: Row) -> bool:
+    """Whether a PACS has stored a row's object, and a note could withdraw it; notes themselves cannot be."""
+    return bool(row["sent"] == STORED and row["kind"] != Kind.REJECTION)
 
 
 def remove_all(output: str, *, dry_run: bool) -> dict[str, int]:
@@ -175,7 +203,3 @@ def remove_all(output: str, *, dry_run: bool) -> dict[str, int]:
         if not dry_run:
             write_part(part, [])
     return counts
-
-
-def _urls(rows: Iterable[Row]) -> Iterator[str]:
-    return (row["url"] for row in rows if row["url"] is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pydicom
 import pytest
 
 from radray import storage
+from radray.audit.verdicts import Verdict, append_verdict
 from radray.dicom.parsing import lenient, parse
 from radray.errors import ConfigError
 from radray.relabel import stow
@@ -22,7 +24,7 @@ from radray.relabel.config import RelabelConfig
 from radray.relabel.stage import run_relabel
 from radray.relabel.stow import StowClient, check_pacs
 from tests.orthanc import running_orthanc
-from tests.relabel.changed_archive import contents, predict_changes
+from tests.relabel.changed_archive import contents, predict_changes, write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +42,16 @@ def sending(config, url, **others):
     return RelabelConfig(**{**vars(config), "stow": url, **others})
 
 
+def all_rows(folder):
+    return [row for file in storage.list_files(folder) for row in storage.read_table(file).to_pylist()]
+
+
 def rows_of(config, kind):
-    parts = storage.list_files(f"{config.output}/written")
-    rows = [row for part in parts for row in storage.read_table(part).to_pylist()]
-    return {row["uri"]: row for row in rows if row["kind"] == kind}
+    return {row["uri"]: row for row in all_rows(f"{config.output}/written") if row["kind"] == kind}
+
+
+def urls_of(config, kind):
+    return {uri: row["url"] for uri, row in rows_of(config, kind).items()}
 
 
 def pixels(body):
@@ -205,6 +213,48 @@ def test_undo_withdraws_what_the_pacs_stored(archive, config, pacs):
     assert sum(count for what, count in undone["withdrawn"].items() if "withdrawn" in what) == len(corrections)
     assert undone["withdrawn"]["notes remain"] == undone["removed"]["stored_elsewhere"] == notes
     assert contents(config.copies) == contents(config.sr) == {}
+
+
+def test_a_correction_that_is_corrected_is_withdrawn_from_the_pacs_first(archive, config, pacs, tmp_path):
+    uri, verdicts = archive.changed[0], tmp_path / "verdicts.csv"
+    append_verdict(verdicts, Verdict(uri=uri, reviewer="ab", verdict="correct", region="foot"))
+    config = RelabelConfig(**{**vars(config), "verdicts": str(verdicts)})
+    run_relabel(sending(config, pacs))
+    old = rows_of(config, "copy")[uri]
+    append_verdict(verdicts, Verdict(uri=uri, reviewer="ab", verdict="correct", region="scapula"))
+    run_relabel(config)
+    assert storage.exists(old["url"])
+    stored = len(Pacs.stored)
+    sent = run_relabel(sending(config, pacs))["sent"]
+    assert {what: count for what, count in sent.items() if count} == {
+        "copy stored": 1, "sr stored": 1, "rejection stored": 1, "copy withdrawn": 1, "sr withdrawn": 1
+    }  # fmt: skip
+    assert len(Pacs.stored) == stored + 5
+    assert not storage.exists(old["url"])
+    rows = [
+        row for part in storage.list_files(f"{config.output}/written") for row in storage.read_table(part).to_pylist()
+    ]
+    assert sorted(row["kind"] for row in rows if row["uri"] == uri) == ["copy", "rejection", "sr"]
+    assert run_relabel(sending(config, pacs))["sent"] == {"stopped": None, "unsent": 0}
+
+
+def test_scored_anew_nothing_is_sent_twice(archive, config, pacs, tmp_path):
+    run_relabel(sending(config, pacs))
+    stored, files = len(Pacs.stored), contents(config.copies)
+    rows = [row for file in storage.list_files(archive.predictions) for row in storage.read_table(file).to_pylist()]
+    write_predictions(str(tmp_path / "anew" / "other.parquet"), rows)
+    times = {row["uri"]: row for row in rows_of(config, "copy").values()}
+    anew = RelabelConfig(**{**vars(sending(config, pacs)), "predictions": str(tmp_path / "anew")})
+    os.utime(
+        tmp_path / "anew" / "other.parquet",
+        (0, storage.modified(storage.list_files(archive.predictions)[0]).timestamp()),
+    )
+    run_relabel(anew)
+    assert {uri: row["url"] for uri, row in rows_of(config, "copy").items()} == {
+        uri: row["url"] for uri, row in times.items()
+    }
+    assert contents(config.copies) == files
+    assert len(Pacs.stored) == stored
 
 
 def test_a_pacs_that_is_busy_is_asked_again_and_one_that_stays_so_ends_the_sending(config, pacs):
