@@ -94,7 +94,7 @@ class StowClient:
                 if pause_s is None or answer.status_code not in _AGAIN:
                     break
             time.sleep(pause_s)
-        if answer.status_code in _USELESS:
+        if answer.status_code in _USELESS or answer.is_redirect:
             raise PacsUnreachable(f"HTTP {answer.status_code}")
         return _outcomes(answer, list(bodies))
 
@@ -142,7 +142,10 @@ def _outcomes(answer: httpx.Response, uids: list[str]) -> dict[str, str | None]:
     """What became of each object: named as stored or failed, else as the whole answer says."""
     found: dict[str, Any] = {}
     if "json" in answer.headers.get("content-type", ""):
-        document = answer.json()
+        try:
+            document = answer.json()
+        except ValueError:
+            document = {}
         found = document[0] if isinstance(document, list) and document else document
         found = found if isinstance(found, dict) else {}
     stored = {_first(item, _UID) for item in found.get(_STORED, {}).get("Value", [])}

@@ -101,7 +101,7 @@ class WriteBack:
             return False
         kind = Kind(row["kind"])
         if kind not in self._roots:
-            return not (kind in _COPIES and any(other in self._roots for other in _COPIES))
+            return row["status"] != PENDING and not (kind in _COPIES and any(other in self._roots for other in _COPIES))
         if row["status"] == Status.SET_ASIDE.value:
             return True
         if row["status"] != Status.OK.value or not row["url"].startswith(self._roots[kind] + "/"):

@@ -231,28 +231,20 @@ def test_a_correction_that_is_corrected_is_withdrawn_from_the_pacs_first(archive
     }  # fmt: skip
     assert len(Pacs.stored) == stored + 5
     assert not storage.exists(old["url"])
-    rows = [
-        row for part in storage.list_files(f"{config.output}/written") for row in storage.read_table(part).to_pylist()
-    ]
-    assert sorted(row["kind"] for row in rows if row["uri"] == uri) == ["copy", "rejection", "sr"]
+    kinds = [row["kind"] for row in all_rows(f"{config.output}/written") if row["uri"] == uri]
+    assert sorted(kinds) == ["copy", "rejection", "sr"]
     assert run_relabel(sending(config, pacs))["sent"] == {"stopped": None, "unsent": 0}
 
 
 def test_scored_anew_nothing_is_sent_twice(archive, config, pacs, tmp_path):
     run_relabel(sending(config, pacs))
     stored, files = len(Pacs.stored), contents(config.copies)
-    rows = [row for file in storage.list_files(archive.predictions) for row in storage.read_table(file).to_pylist()]
-    write_predictions(str(tmp_path / "anew" / "other.parquet"), rows)
-    times = {row["uri"]: row for row in rows_of(config, "copy").values()}
-    anew = RelabelConfig(**{**vars(sending(config, pacs)), "predictions": str(tmp_path / "anew")})
-    os.utime(
-        tmp_path / "anew" / "other.parquet",
-        (0, storage.modified(storage.list_files(archive.predictions)[0]).timestamp()),
-    )
-    run_relabel(anew)
-    assert {uri: row["url"] for uri, row in rows_of(config, "copy").items()} == {
-        uri: row["url"] for uri, row in times.items()
-    }
+    before, anew = urls_of(config, "copy"), tmp_path / "anew" / "other.parquet"
+    write_predictions(str(anew), all_rows(archive.predictions))
+    decided = storage.modified(storage.list_files(archive.predictions)[0]).timestamp()
+    os.utime(anew, (decided, decided))
+    run_relabel(RelabelConfig(**{**vars(sending(config, pacs)), "predictions": str(anew.parent)}))
+    assert urls_of(config, "copy") == before
     assert contents(config.copies) == files
     assert len(Pacs.stored) == stored
 
