@@ -233,7 +233,7 @@ class _Texts:
     def __init__(self, dataset: Dataset, encoding: Encoding) -> None:
         self.encoding = encoding
         found = value(dataset, "SpecificCharacterSet")
-        self._characters = convert_encodings(found) if found else ["iso8859"]
+        self._characters = convert_encodings(found) if found else []
 
     def element(self, tag: int, vr: str, words: str) -> bytes:
         return self.encoding.element(tag, vr, words.encode("ascii") if words.isascii() else self._encoded(words))
@@ -244,7 +244,8 @@ class _Texts:
         return self.element(0x00080100, "SH", number) + designator + self.element(0x00080104, "LO", meaning[:64])
 
     def _encoded(self, words: str) -> bytes:
-        return bytes(encode_string(words, self._characters))
+        """In the object's character sets (0008,0005); where it names none, in the default one (PS3.5 6.1.2.1)."""
+        return bytes(encode_string(words, self._characters)) if self._characters else words.encode("ascii", "replace")
 
 
 def _spliced(body: bytes, spans: list[Span], changed: dict[int, bytes]) -> bytes:

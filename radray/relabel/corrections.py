@@ -72,13 +72,13 @@ class Part(NamedTuple):
     """How much of all labels is done with this part, 0 to 1."""
 
 
-def decided_objects(rows: list[dict[str, Any]], verdicts: Mapping[str, Verdict], modified: datetime) -> list[Decided]:
+def decided_objects(rows: list[dict[str, Any]], verdicts: Mapping[str, Verdict], scored: datetime) -> list[Decided]:
     """The objects among label rows that somebody decided on.
 
     Args:
         rows: Of `LABELS_SCHEMA`; frames of one object may stand in any order.
         verdicts: The standing verdict by `uri`.
-        modified: When the predictions were written: the time of the model's decisions, and of undated verdicts.
+        scored: When scoring ended: the time of the model's decisions, and of undated verdicts.
     """
     by_object: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -104,7 +104,7 @@ def decided_objects(rows: list[dict[str, Any]], verdicts: Mapping[str, Verdict],
                 reviewer=verdict.reviewer if verdict else None,
                 bundle=row["bundle"],
                 confidence=row["confidence"],
-                decided=_time(verdict.time if verdict else "") or modified,
+                decided=_time(verdict.time if verdict else "") or scored,
             )
         )
     return decided

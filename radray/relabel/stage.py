@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from radray.relabel.policy import Decision, Source, decide_label, settle_verdict
 from radray.relabel.sending import withdraw_all
 from radray.relabel.write_stage import run_corrections
 from radray.relabel.written import remove_all
-from radray.score.versions import latest_predictions
+from radray.score.versions import LATEST, latest_predictions
 
 LABELS_SCHEMA = pa.schema(
     [
@@ -101,6 +102,7 @@ class _Labels:
         """Write each labels file, then hand out its decided objects, a part at a time."""
         config = self.config
         files = storage.list_files(self.predicted, ".parquet")
+        decided = _decided_at(config.predictions, files) if config.kinds else None
         for number, file in enumerate(files):
             predictions = storage.read_table(file, columns=_COLUMNS).to_pylist()
             rows = [
@@ -113,13 +115,18 @@ class _Labels:
             self.written.add(name)
             if not config.dry_run:
                 _write_labels(storage.join(config.output, name), rows)
-            if not config.kinds:
+            if decided is None:
                 continue
-            modified = storage.modified(file)
             for start in range(0, len(rows), _ROWS_PER_PART):
-                objects = decided_objects(rows[start : start + _ROWS_PER_PART], self.verdicts, modified)
+                objects = decided_objects(rows[start : start + _ROWS_PER_PART], self.verdicts, decided)
                 share = (number + min(1.0, (start + _ROWS_PER_PART) / len(rows))) / len(files)
                 yield Part(f"{name.removesuffix('.parquet')}.{start // _ROWS_PER_PART:05d}", objects, share)
+
+
+def _decided_at(predictions: str, files: list[str]) -> datetime:
+    """When the model decided: when scoring ended. One time for all, so that exact copies get the same corrections."""
+    mark = storage.join(predictions, LATEST)
+    return storage.modified(mark if storage.exists(mark) else files[0])
 
 
 def _write_labels(url: str, rows: list[dict[str, Any]]) -> None:

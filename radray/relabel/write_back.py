@@ -188,8 +188,8 @@ class WriteBack:
 def _fetch(decided: Decided) -> bytes | ObjectError:
     if decided.region is None:
         return b""
-    if decided.place is None:
-        return ObjectError(Reason.FETCH_FAILED, "its key is not in --index")
+    if decided.place is None or "/" not in decided.place:
+        return ObjectError(Reason.FETCH_FAILED, "its key is no URL, nor one that --index knows")
     try:
         return fetch(decided.place)
     except ObjectError as error:

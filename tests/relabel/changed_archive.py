@@ -32,15 +32,16 @@ class ChangedArchive(NamedTuple):
         return self.truth[uri]["kind"] == "radiograph"
 
 
-def predict_changes(archive: str, truth: str, folder: Path, *, files: int = 3) -> ChangedArchive:
-    """One radiograph of each transfer syntax is predicted as another region, surely, and so are broken objects."""
+def predict_changes(archive: str, truth: str, folder: Path, *, files: int = 3, syntaxes: int = 99) -> ChangedArchive:
+    """One radiograph of each of some transfer syntaxes is predicted as another region, surely, and so are broken objects."""
     facts = storage.read_table(truth).to_pylist()
     rows = []
     met: Counter[str] = Counter()
     for fact in facts:
         header = fact["header_label"] or None
         met[fact["transfer_syntax"]] += fact["kind"] == "radiograph"
-        sure = fact["kind"] == "broken" or (fact["kind"] == "radiograph" and met[fact["transfer_syntax"]] <= 1)
+        is_first = fact["kind"] == "radiograph" and met[fact["transfer_syntax"]] == 1
+        sure = fact["kind"] == "broken" or (is_first and sum(count > 0 for count in met.values()) <= syntaxes)
         region = REGIONS.regions[(REGIONS.index(header) + 3) % len(REGIONS)] if header else REGIONS["skull"]
         rows.append(prediction(fact["uri"], region, header=header, confidence=0.99 if sure else 0.5))
     for number in range(files):

@@ -183,6 +183,42 @@ def test_killed_at_any_moment_and_started_again_the_same_files(archive, config, 
     assert {row["status"] for row in all_written(killed)} == {"ok", "set_aside", "failed"}
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+def test_stopped_before_any_of_its_writes_a_run_ends_the_same_and_leaves_nothing_unknown(
+    archive, tmp_path, monkeypatch
+):
+    whole = settings(archive.predictions, tmp_path / "whole", sr=None, workers=3)
+    run_relabel(whole)
+    expected = {Path(path).name: body for path, (body, _) in contents(whole.copies).items()}
+    real, left = storage.write_bytes, [0]
+
+    def write_bytes(url, body):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        real(url, body)
+
+    monkeypatch.setattr(storage, "write_bytes", write_bytes)
+    for after in (1, 3, 4, 6, 8, 13, 21):
+        folder = tmp_path / str(after)
+        config = settings(archive.predictions, folder, sr=None, workers=3)
+        left[0] = after
+        with pytest.raises(Killed):
+            run_relabel(config)
+        left[0] = 1000
+        known = {row["url"] for row in all_written(config)}
+        assert set(contents(config.copies)) <= known
+        if after in (6, 13):
+            run_relabel(RelabelConfig(predictions=config.predictions, output=config.output, undo=True))
+            assert contents(config.copies) == {}
+        run_relabel(config)
+        assert {Path(path).name: body for path, (body, _) in contents(config.copies).items()} == expected
+        assert {row["status"] for row in all_written(config)} == {"ok", "set_aside", "failed"}
+
+
 def test_copies_of_s3_objects_zip_members_and_gzip_files(archive, s3, tmp_path):
     bodies = [storage.read_bytes(uri) for uri in archive.changed[:3]]
     storage.write_bytes(f"{s3}/archive/plain.dcm", bodies[0])
