@@ -71,6 +71,7 @@ class WriteBack:
         }
         self._present = names_present(dict.fromkeys(self._roots.values()))
         self._started = self._told = time.monotonic()
+        self._share = 0.0
         self.counts: Counter[str] = Counter()
         """`KIND written`, `KIND kept`, `KIND REASON`, and `bytes` written."""
 
@@ -129,7 +130,8 @@ class WriteBack:
                 self.counts["bytes"] += sum(threads.map(self._put, files, files.values()))
                 done += [row for row, _ in new]
                 self.counts.update(f"{row['kind']} {row['reason'] or 'written'}" for row, _ in new)
-                self._tell(part)
+                self._tell(part.share, len(done) / len(made) / len(self._roots))
+        self._share = part.share
         write_part(url, [*kept, *done, *outdated])
 
     def _refuse_archive(self, made: list[Missing]) -> None:
@@ -176,12 +178,14 @@ class WriteBack:
             row |= {"sop_class_uid": made.sop_class, "sop_instance_uid": made.sop_instance, "size": len(made.body)}
             yield row, made.body
 
-    def _tell(self, part: Part) -> None:
+    def _tell(self, share: float, part_done: float) -> None:
+        """A line of progress every few seconds; `share` of all labels is done with this part, `part_done` of it now."""
         now = time.monotonic()
         if now - self._told >= _TELL_EVERY_S:
             self._told = now
             written = sum(count for what, count in self.counts.items() if what.endswith(" written"))
-            rate, left = written / (now - self._started), (now - self._started) * (1 / max(part.share, 1e-9) - 1)
+            done, took = self._share + (share - self._share) * min(1.0, part_done), now - self._started
+            rate, left = written / took, took * (1 / max(done, 1e-9) - 1)
             print(f"relabel: {written:,} objects written · {rate:.0f}/s · ETA {left:.0f} s", file=sys.stderr)
 
 

@@ -33,7 +33,7 @@ class ChangedArchive(NamedTuple):
 
 
 def predict_changes(archive: str, truth: str, folder: Path, *, files: int = 3, syntaxes: int = 99) -> ChangedArchive:
-    """One radiograph of each of some transfer syntaxes is predicted as another region, surely, and so are broken objects."""
+    """One radiograph of each of some transfer syntaxes is surely predicted as another region; so is what is broken."""
     facts = storage.read_table(truth).to_pylist()
     rows = []
     met: Counter[str] = Counter()

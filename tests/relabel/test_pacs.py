@@ -184,7 +184,7 @@ def pacs(monkeypatch):
     monkeypatch.setattr(stow, "_PAUSES_S", (0.01, 0.01))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pacs)
     Pacs.stored, Pacs.refused, Pacs.answer, Pacs.authorization = [], {}, [], []
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/dicom-web"
     server.shutdown()
