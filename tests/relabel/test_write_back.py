@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import signal
 import subprocess
@@ -359,6 +360,34 @@ def test_a_region_without_a_name_in_dicom_is_refused_before_any_work(archive, tm
     with pytest.raises(ConfigError, match="'thoracolumbar' .* give its class list by --regions"):
         run_relabel(settings(str(tmp_path / "p"), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_class_list_of_the_site_names_its_regions(archive, tmp_path):
+    uri = archive.changed[0]
+    row = prediction(uri, REGIONS["skull"]) | {"region": "thoracolumbar", "code": "1217256009"}
+    write_predictions(str(tmp_path / "p" / "a.parquet"), [row])
+    own = {"name": "thoracolumbar", "title": "thoracolumbar spine", "snomed_code": "1217256009"}
+    own |= {"snomed_meaning": "Thoraco-lumbar spine", "body_part_examined": "TLSPINE", "paired": False}
+    regions = tmp_path / "regions.json"
+    regions.write_text(json.dumps({"name": "own", "regions": ["knee", own | {"synonyms": ["BWS/LWS"]}]}))
+    config = settings(str(tmp_path / "p"), tmp_path / "out", regions=str(regions))
+    config.check()
+    run_relabel(config)
+    copy = read(written(config, "copy")[uri])
+    assert (copy.BodyPartExamined, copy.AnatomicRegionSequence[0].CodeMeaning) == ("TLSPINE", "Thoraco-lumbar spine")
+
+
+def test_reports_of_everything_decided_by_choice(archive, tmp_path):
+    confirmed, silent = archive.changed[:2]
+    rows = [prediction(uri, REGIONS["knee"], header="hand", confidence=0.5) for uri in (confirmed, silent)]
+    write_predictions(str(tmp_path / "p" / "a.parquet"), rows)
+    append_verdict(tmp_path / "v.csv", Verdict(uri=confirmed, reviewer="ab", verdict="confirm", region="hand"))
+    config = settings(str(tmp_path / "p"), tmp_path / "out", verdicts=str(tmp_path / "v.csv"))
+    run_relabel(config)
+    assert written(config) == {}
+    run_relabel(RelabelConfig(**{**vars(config), "sr_of": "decided"}))
+    assert [(row["uri"], row["kind"]) for row in all_written(config)] == [(confirmed, "sr")]
+    assert REGIONS["hand"].snomed_code in str(read(written(config)[confirmed]))
 
 
 def test_the_same_folder_for_copies_and_reports_is_refused(archive, tmp_path):
