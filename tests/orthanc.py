@@ -42,6 +42,11 @@ class Orthanc:
         """The DICOM file of an instance, by Orthanc's own name."""
         return httpx.get(f"{self.url}/instances/{name}/file").content
 
+    def preview(self, name: str) -> bytes | None:
+        """An instance as a picture (PNG), None where Orthanc cannot decode it."""
+        answer = httpx.get(f"{self.url}/instances/{name}/preview", headers={"Accept": "image/png"})
+        return answer.content if answer.status_code == 200 else None
+
     def tags(self, name: str) -> dict[str, Any]:
         """Keyword → value of an instance, by Orthanc's own name."""
         return httpx.get(f"{self.url}/instances/{name}/simplified-tags").json()

@@ -95,7 +95,7 @@ def decided_objects(rows: list[dict[str, Any]], verdicts: Mapping[str, Verdict],
         decided.append(
             Decided(
                 uri=uri,
-                row_id=frames[0]["row_id"],
+                row_id=min(frames, key=lambda other: len(other["uri"]))["row_id"],
                 place=uri,
                 region=row["region"],
                 source=str(row["source"]),

@@ -86,7 +86,7 @@ def test_orthanc_takes_copies_reports_and_notes_once(archive, tmp_path):
         assert sum(count for what, count in sent.items() if what.endswith("stored")) == len(ready)
         assert dry["to send"] >= len(ready)
         assert pacs.count() == len(archive.changed) + len(ready)
-        copies, notes = rows_of(config, "copy"), rows_of(config, "rejection")
+        copies, notes, shown = rows_of(config, "copy"), rows_of(config, "rejection"), 0
         for uri in archive.changed:
             copy, body = copies[uri], storage.read_bytes(copies[uri]["url"])
             name = pacs.find(copy["sop_instance_uid"])
@@ -99,7 +99,11 @@ def test_orthanc_takes_copies_reports_and_notes_once(archive, tmp_path):
             assert pacs.series_tags(name)["BodyPartExamined"] == told.BodyPartExamined
             note = pacs.tags(pacs.find(notes[uri]["sop_instance_uid"]))
             assert note["ConceptNameCodeSequence"][0]["CodeMeaning"] == "Rejected for Quality Reasons"
-            assert pixels(pacs.file(pacs.find(old.SOPInstanceUID))) == pixels(storage.read_bytes(uri))
+            original = pacs.find(old.SOPInstanceUID)
+            assert pixels(pacs.file(original)) == pixels(storage.read_bytes(uri))
+            assert pacs.preview(name) == pacs.preview(original)
+            shown += pacs.preview(name) is not None
+        assert shown >= 8
         before, files = pacs.changes(), contents(config.output)
         again = run_relabel(config)["sent"]
         assert again == {"stopped": None, "unsent": 0}
