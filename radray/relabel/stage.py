@@ -187,7 +187,7 @@ def _remove_stale(output: str, kept: set[str]) -> None:
 def _undo(config: RelabelConfig) -> dict[str, Any]:
     codes = _codes(latest_predictions(config.predictions), config.regions)
     withdrawn = withdraw_all(config) if config.stow is not None and not config.dry_run else {}
-    removed = remove_all(config.output, dry_run=config.dry_run)
+    removed = remove_all(config.output, dry_run=config.dry_run, withdrawn_from=None if config.dry_run else config.stow)
     rows_in = restored = 0
     for file in storage.list_files(config.output, ".parquet"):
         rows = storage.read_table(file).to_pylist()

@@ -189,17 +189,26 @@ def is_out_there(row: Row) -> bool:
     return bool(row["sent"] == STORED and row["kind"] != Kind.REJECTION)
 
 
-def remove_all(output: str, *, dry_run: bool) -> dict[str, int]:
-    """Delete every file that the table names, and the table; return counts by kind and of what a PACS already has."""
+def remove_all(output: str, *, dry_run: bool, withdrawn_from: str | None) -> dict[str, int]:
+    """Delete every file that the table names, and the table; return counts by kind and of what a PACS still has.
+
+    Args:
+        output: URL of the labels.
+        dry_run: Count alone.
+        withdrawn_from: URL of the PACS that was asked to withdraw what it stored; what it still has keeps file and row,
+            so that it can be asked again.
+    """
     counts: dict[str, int] = {}
     for part in parts_of(output):
         rows = read_part(part)
+        remaining = [row for row in rows if is_out_there(row) and row["sent_to"] == withdrawn_from]
+        stays = {row["url"] for row in remaining}
         for row in rows:
-            if row["url"] is not None:
+            if row["url"] is not None and row["url"] not in stays:
                 was_there = storage.exists(row["url"]) if dry_run else remove_file(row["url"])
                 counts[row["kind"]] = counts.get(row["kind"], 0) + was_there
             if row["sent"] == STORED:
                 counts["stored_elsewhere"] = counts.get("stored_elsewhere", 0) + 1
         if not dry_run:
-            write_part(part, [])
+            write_part(part, remaining)
     return counts
