@@ -1,6 +1,7 @@
-"""Final labels from verdicts and policy; --dry-run counts first, --undo takes it back.
+"""Final labels from verdicts and policy, and the way back; --dry-run counts first, --undo takes it back.
 
 python jobs/relabel.py --predictions out/predictions --verdicts out/findings/verdicts.csv --output out/labels
+python jobs/relabel.py … --copies /secure/copies --sr /secure/reports --stow https://pacs.hospital.local/dicom-web
 """
 
 from radray.cli import run_job

@@ -68,6 +68,9 @@ class Reason(StrEnum):
     FETCH_FAILED = "fetch_failed"
     DECODER_CRASHED = "decoder_crashed"
     DECODE_TIMEOUT = "decode_timeout"
+    NO_REGION = "no_region"
+    SOME_FRAMES = "some_frames"
+    SIGNED = "signed"
 
     @property
     def status(self) -> Status:
@@ -86,6 +89,9 @@ _UNWANTED = frozenset(
         Reason.ODD_SHAPE,
         Reason.EXACT_COPY,
         Reason.BLANK_IMAGE,
+        Reason.NO_REGION,
+        Reason.SOME_FRAMES,
+        Reason.SIGNED,
     }
 )
 

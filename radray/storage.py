@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -301,6 +302,18 @@ def list_files(url: str, suffix: str = "") -> list[str]:
     found = [path for path in place.fs.ls(place.path, detail=False) if path.endswith(suffix)]
     prefix = "" if place.is_local else place.url.split("://", 1)[0] + "://"
     return sorted(prefix + path for path in found if not PurePosixPath(path).name.startswith(("_", ".")))
+
+
+def modified(url: str) -> datetime:
+    """When the object at `url` was last written: UTC, whole seconds."""
+    place = locate(url)
+    return datetime.fromtimestamp(place.fs.modified(place.path).timestamp(), UTC).replace(microsecond=0)
+
+
+def size(url: str) -> int:
+    """Bytes of the object at `url`."""
+    place = locate(url)
+    return int(place.fs.size(place.path))
 
 
 def read_bytes(url: str) -> bytes:

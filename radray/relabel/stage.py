@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -12,9 +15,13 @@ from radray import storage
 from radray.errors import ConfigError
 from radray.regions import SHIPPED, load_regions
 from radray.relabel.config import RelabelConfig
+from radray.relabel.corrections import Part, decided_objects, region_terms
 from radray.relabel.policy import Decision, Source, decide_label, settle_verdicts
+from radray.relabel.sending import withdraw_all
+from radray.relabel.write_stage import run_corrections
+from radray.relabel.written import remove_all
 from radray.review.verdicts import Verdict, parse_verdicts
-from radray.score.versions import latest_predictions
+from radray.score.versions import LATEST, latest_predictions
 
 LABELS_SCHEMA = pa.schema(
     [
@@ -31,6 +38,8 @@ LABELS_SCHEMA = pa.schema(
 """`labels/`: one row an object. `previous` is the header's region before any relabelling; `source` is reviewer, model,
 header or null; `confidence` and `bundle` belong to the model and are null for other sources."""
 
+_ROWS_PER_PART = 1024
+"""Adjacent label rows whose corrections are counted together: one file of the table of what was written."""
 _COLUMNS = ["uri", "row_id", "region", "code", "confidence", "abstained", "header_label", "bundle"]
 
 
@@ -38,7 +47,8 @@ def run_relabel(config: RelabelConfig) -> dict[str, Any]:
     """Run the stage; return its summary.
 
     Raises:
-        ConfigError: The verdicts file cannot be read, or names a region that has no code anywhere.
+        ConfigError: The verdicts file cannot be read, names a region that has no code anywhere, or something is to be
+            written about a region that DICOM has no name for.
     """
     if config.undo:
         return _undo(config)
@@ -47,35 +57,83 @@ def run_relabel(config: RelabelConfig) -> dict[str, Any]:
     if config.verdicts is not None:
         verdicts, conflicts = settle_verdicts(parse_verdicts(storage.read_bytes(config.verdicts), config.verdicts))
     predicted = latest_predictions(config.predictions)
-    codes = _codes(predicted)
+    codes = _codes(predicted, config.regions)
     if unknown := sorted({each.region for each in verdicts.values() if each.region and each.region not in codes}):
         raise ConfigError(f"--verdicts {config.verdicts}: region {unknown[0]!r} is in no class list; correct that line")
-    counts: Counter[str] = Counter()
-    rows_in = rows_out = 0
-    used: set[str] = set()
-    kept = set()
-    for file in storage.list_files(predicted, ".parquet"):
-        predictions = storage.read_table(file, columns=_COLUMNS).to_pylist()
-        rows = [_label(row, verdicts.get(row["uri"]), codes, config.min_confidence) for row in predictions]
-        rows_in, rows_out = rows_in + len(predictions), rows_out + len(rows)
-        used.update(row["uri"] for row in rows if row["uri"] in verdicts)
-        counts.update(_kind(row) for row in rows)
-        if not config.dry_run:
-            name = file.rsplit("/", 1)[-1]
-            kept.add(name)
-            storage.write_table(storage.join(config.output, name), pa.Table.from_pylist(rows, schema=LABELS_SCHEMA))
+    labels = _Labels(config=config, predicted=predicted, codes=codes, verdicts=verdicts)
+    if config.kinds:
+        corrected = run_corrections(config, labels.parts(), region_terms(codes, config.regions))
+    else:
+        corrected = {}
+        for _ in labels.parts():
+            pass
     if not config.dry_run:
-        _remove_stale(config.output, kept)
+        _remove_stale(config.output, labels.written)
+    counts = labels.counts
     return {
-        "rows_in": rows_in,
-        "rows_out": rows_out,
+        "rows_in": labels.rows,
+        "rows_out": labels.rows,
         "dry_run": config.dry_run,
         "by_change": dict(counts.most_common()),
         "changed": sum(count for kind, count in counts.items() if "→" in kind),
-        "verdicts_used": len(used),
-        "verdicts_of_other_objects": len(verdicts) - len(used),
+        "verdicts_used": len(labels.used),
+        "verdicts_of_other_objects": len(verdicts) - len(labels.used),
         "reviewers_disagree": conflicts,
+        **corrected,
     }
+
+
+@dataclass(kw_only=True)
+class _Labels:
+    """The labels of one run, written file by file as they are asked for."""
+
+    config: RelabelConfig
+    predicted: str
+    codes: dict[str, str]
+    verdicts: dict[str, Verdict]
+    counts: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    used: set[str] = field(default_factory=set)
+    """Objects that a verdict was about."""
+    written: set[str] = field(default_factory=set)
+    """Names of the labels files."""
+
+    def parts(self) -> Iterator[Part]:
+        """Write each labels file, then hand out its decided objects, a part at a time."""
+        config = self.config
+        files = storage.list_files(self.predicted, ".parquet")
+        decided = _decided_at(config.predictions, files) if config.kinds else None
+        for number, file in enumerate(files):
+            predictions = storage.read_table(file, columns=_COLUMNS).to_pylist()
+            rows = [
+                _label(row, self.verdicts.get(row["uri"]), self.codes, config.min_confidence) for row in predictions
+            ]
+            self.rows += len(rows)
+            self.used.update(row["uri"] for row in rows if row["uri"] in self.verdicts)
+            self.counts.update(_kind(row) for row in rows)
+            name = file.rsplit("/", 1)[-1]
+            self.written.add(name)
+            if not config.dry_run:
+                _write_labels(storage.join(config.output, name), rows)
+            if decided is None:
+                continue
+            for start in range(0, len(rows), _ROWS_PER_PART):
+                objects = decided_objects(rows[start : start + _ROWS_PER_PART], self.verdicts, decided)
+                share = (number + min(1.0, (start + _ROWS_PER_PART) / len(rows))) / len(files)
+                yield Part(f"{name.removesuffix('.parquet')}.{start // _ROWS_PER_PART:05d}", objects, share)
+
+
+def _decided_at(predictions: str, files: list[str]) -> datetime:
+    """When the model decided: when scoring ended. One time for all, so that exact copies get the same corrections."""
+    mark = storage.join(predictions, LATEST)
+    return storage.modified(mark if storage.exists(mark) else files[0])
+
+
+def _write_labels(url: str, rows: list[dict[str, Any]]) -> None:
+    """Write one labels file unless it is there as it should be."""
+    table = pa.Table.from_pylist(rows, schema=LABELS_SCHEMA)
+    if not storage.exists(url) or not storage.read_table(url).equals(table):
+        storage.write_table(url, table)
 
 
 def _label(
@@ -111,9 +169,10 @@ def _kind(row: dict[str, Any]) -> str:
     return f"{before} → {after}"
 
 
-def _codes(predictions: str) -> dict[str, str]:
-    """Region → SNOMED CT code: the shipped lists', overruled by the predictions' own."""
-    codes = {region.name: region.snomed_code for spec in SHIPPED for region in load_regions(spec).regions}
+def _codes(predictions: str, regions: str | None) -> dict[str, str]:
+    """Region → SNOMED CT code: the shipped lists', overruled by the site's, then by the predictions' own."""
+    lists = (*SHIPPED, *([regions] if regions else []))
+    codes = {region.name: region.snomed_code for spec in lists for region in load_regions(spec).regions}
     seen = storage.read_table(predictions, columns=["region", "code"], filter=pc.field("region").is_valid())
     own = seen.group_by(["region", "code"]).aggregate([])
     return codes | dict(zip(own["region"].to_pylist(), own["code"].to_pylist(), strict=True))
@@ -126,7 +185,9 @@ def _remove_stale(output: str, kept: set[str]) -> None:
 
 
 def _undo(config: RelabelConfig) -> dict[str, Any]:
-    codes = _codes(latest_predictions(config.predictions))
+    codes = _codes(latest_predictions(config.predictions), config.regions)
+    withdrawn = withdraw_all(config) if config.stow is not None and not config.dry_run else {}
+    removed = remove_all(config.output, dry_run=config.dry_run, withdrawn_from=None if config.dry_run else config.stow)
     rows_in = restored = 0
     for file in storage.list_files(config.output, ".parquet"):
         rows = storage.read_table(file).to_pylist()
@@ -138,5 +199,6 @@ def _undo(config: RelabelConfig) -> dict[str, Any]:
             row |= {"region": header, "code": codes.get(header or ""), "source": source}
             row |= {"confidence": None, "bundle": None}
         if not config.dry_run:
-            storage.write_table(file, pa.Table.from_pylist(rows, schema=LABELS_SCHEMA))
-    return {"rows_in": rows_in, "rows_out": rows_in, "dry_run": config.dry_run, "restored": restored}
+            _write_labels(file, rows)
+    counts = {"rows_in": rows_in, "rows_out": rows_in, "dry_run": config.dry_run, "restored": restored}
+    return {**counts, "removed": removed, "withdrawn": withdrawn}
