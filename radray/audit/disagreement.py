@@ -85,7 +85,9 @@ def name_sources(table: pa.Table, most: int = 10) -> list[str]:
     rows = [
         row
         for row in table.to_pylist()
-        if row["images"] >= SYSTEMATIC_IMAGES and row["share"] >= SYSTEMATIC_SHARE and row["value"] != "(none)"
+        if row["images"] >= SYSTEMATIC_IMAGES
+        and row["share"] >= SYSTEMATIC_SHARE
+        and row["value"] not in ("(none)", row["header_label"])  # a protocol named like the label says nothing new
     ]
     rows.sort(key=lambda row: (-row["images"], -row["share"], FACTS.index(row["fact"]), row["value"]))
     lines: dict[tuple[str, str, int, int], str] = {}

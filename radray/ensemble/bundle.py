@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from radray.cleaning.config import CleaningConfig
-from radray.ensemble.features import embed, normalise
+from radray.ensemble.features import embed, fold_batch_norm, normalise
 from radray.ensemble.outlier import neighbour_distance, percentile
 from radray.ensemble.pooling import pool
 from radray.ensemble.pose import INVERTED, SURE, TURNS, Pose, posterior, turn_back, turn_evidence
@@ -58,6 +59,11 @@ class Member:
     run_digest: str
     """Digest of the run that the backbone came from."""
 
+    @cached_property
+    def network(self) -> Backbone:
+        """The backbone as predictions are computed with it."""
+        return fold_batch_norm(self.backbone)
+
     def standardise(self, features: Tensor) -> Tensor:
         """Backbone features to what probe and outlier score take: Float32[n, d] to Float32[n, d]."""
         return (normalise(features) - self.mean) / self.scale
@@ -75,6 +81,7 @@ class Member:
     def to(self, device: torch.device) -> None:
         """Move network and tensors."""
         self.backbone.to(device)
+        self.__dict__.pop("network", None)
         for name in ("mean", "scale", "weight", "bias", "bank", "distances"):
             setattr(self, name, getattr(self, name).to(device))
 
@@ -242,7 +249,7 @@ class Bundle:
 
     def features(self, pixels: Tensor) -> list[Tensor]:
         """Each member's features of cleaned images: UInt8[n, side, side] to Float32[n, d] each."""
-        return [embed(member.backbone, pixels, self.views) for member in self.members]
+        return [embed(member.network, pixels, self.views) for member in self.members]
 
     @torch.inference_mode()
     def _batches(self, images: npt.NDArray[np.uint8], batch: int) -> Iterator[Looks]:

@@ -37,7 +37,10 @@ IMAGENET_DIGEST = "0a19cb5b4a1686334a1c57c03f577f9d"
 
 
 class _Convolution(nn.Conv2d):
-    """A convolution without bias that pads as TensorFlow's "same" does: where it is uneven, more on the far side."""
+    """A convolution that pads as TensorFlow's "same" does: where it is uneven, more on the far side.
+
+    It has no bias until batch normalisation is folded into it.
+    """
 
     def __init__(self, taken: int, given: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(taken, given, kernel, stride=stride, groups=groups, bias=False)
@@ -53,10 +56,10 @@ class _Convolution(nn.Conv2d):
     def _convolve(self, features: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
-            return functional.conv2d(features, self.weight, padding=kernel // 2, groups=self.groups)
+            return functional.conv2d(features, self.weight, self.bias, padding=kernel // 2, groups=self.groups)
         across, down = (max(0, (-(-side // stride) - 1) * stride + kernel - side) for side in features.shape[:1:-1])
         padded = functional.pad(features, (across // 2, across - across // 2, down // 2, down - down // 2))
-        return functional.conv2d(padded, self.weight, stride=stride, groups=self.groups)
+        return functional.conv2d(padded, self.weight, self.bias, stride=stride, groups=self.groups)
 
 
 def _layer(taken: int, given: int, kernel: int, stride: int = 1, groups: int = 1, bend: bool = True) -> nn.Sequential:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from radray.ensemble.features import embed
+from radray.ensemble.features import embed, fold_batch_norm
 from radray.errors import ConfigError
 from radray.pretrain.run import load_network
 
@@ -39,7 +39,7 @@ class EmbedRows:
             run = load_network(wish["run"])
             if run.digest != wish["digest"]:
                 raise ConfigError(f"{wish['run']} changed while its features were computed; start the job again")
-            self._backbones[name] = run.backbone.to(self._device)
+            self._backbones[name] = fold_batch_norm(run.backbone).to(self._device)
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """One row of features for each row, in order."""

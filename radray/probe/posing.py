@@ -11,7 +11,7 @@ from torch import Tensor
 
 from radray.cleaning.composition import clean
 from radray.cleaning.config import CleaningConfig
-from radray.ensemble.features import embed
+from radray.ensemble.features import embed, fold_batch_norm
 from radray.ensemble.pose import POSES, TURNS, Pose, turn_evidence
 from radray.errors import ObjectError
 from radray.images.reading import load_pictures
@@ -89,7 +89,7 @@ def embed_here(backbone: Backbone, images: Tensor, views: tuple[str, ...], batch
     """Features of some images, computed in this process, on its GPU where there is one.
 
     Args:
-        backbone: Comes back to the CPU.
+        backbone: On the CPU.
         images: UInt8[n, side, side].
         views: See `radray.ensemble.views`.
         batch: Images computed together.
@@ -98,10 +98,9 @@ def embed_here(backbone: Backbone, images: Tensor, views: tuple[str, ...], batch
         Float32[n, d], rounded as stored features are.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    backbone.to(device)
+    folded = fold_batch_norm(backbone).to(device)
     parts = [
-        embed(backbone, images[start : start + batch].contiguous().to(device), views).half().float().cpu()
+        embed(folded, images[start : start + batch].contiguous().to(device), views).half().float().cpu()
         for start in range(0, len(images), batch)
     ]
-    backbone.to("cpu")
     return torch.cat(parts)

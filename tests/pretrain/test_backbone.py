@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 
+from radray.ensemble.features import fold_batch_norm
 from radray.errors import ConfigError
 from radray.pretrain.backbone import BACKBONES, Backbone
 from radray.pretrain.weights import load_weights
@@ -92,3 +93,20 @@ def test_other_weights_are_refused_in_one_line(tmp_path: Path, capsys: pytest.Ca
             load_weights(backbone, str(tmp_path / name))
         assert "\n" not in str(caught.value)
     assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["resnet10", "resnet18", "efficientnet_lite0", "convnext_tiny", "vit_s"])
+def test_folded_batch_norm_gives_the_same_features(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(name, 64)
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 2.0)
+    images = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    folded = fold_batch_norm(backbone)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    torch.testing.assert_close(folded.embed(images), backbone.embed(images), rtol=1e-4, atol=1e-4)
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in backbone.modules()) == (
+        name[:3] in ("res", "eff")
+    )
