@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -76,8 +77,9 @@ def _load_bundle(url: str | None) -> Any:
 
     try:
         return Bundle.load(url, device="cpu")
-    except BundleError:
+    except BundleError as error:
         # A page without heat maps is better than none; scoring has refused the bundle already where it matters.
+        print(f"review page: no heat maps ({error})", file=sys.stderr)
         return None
 
 

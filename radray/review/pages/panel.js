@@ -25,6 +25,7 @@ function showFacts(item) {
     const fill = make("i"); fill.style.width = 100 * p + "%";
     return [make("span", { textContent:title(name) }), make("div", { className:"bar" }, fill), make("span", { textContent:Math.round(100 * p) + " %" })];
   }));
+  $("oddsbox").hidden = !item.top.length;
   $("neartitle").textContent = !item.near.length ? "" : item.issue === "near_duplicate" ? "Looks like" : hidden ? "Nearest images (labels hidden)" : "Nearest images of other patients";
   $("near").replaceChildren(...item.near.map(([number, label]) => {
     const img = make("img", { alt:"" }); fillImage(img, number);
