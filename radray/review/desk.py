@@ -47,7 +47,7 @@ class ReviewDesk:
         found = storage.read_table(storage.join(findings, FINDINGS_FILE), columns=["uri", "row_id"])
         rows = zip(found["row_id"].to_pylist(), found["uri"].to_pylist(), strict=True)
         self._uris = {item_id(row_id): uri for row_id, uri in rows}
-        self._ids = {uri: one for one, uri in self._uris.items()}
+        self._ids = {uri: one for one, uri in self._uris.items() if one in self._items}
 
     def queue(self, reviewer: str | None) -> bytes:
         """JSON of key, titles, items, the reviewer's name (null where the page has to ask) and notes."""

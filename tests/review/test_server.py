@@ -15,7 +15,7 @@ from radray.review.desk import ReviewDesk
 from radray.review.reviewers import Reviewers, add_reviewers, hash_token, read_reviewers
 from radray.review.server import review_app, run_review
 from radray.review.verdict_file import VerdictFile
-from radray.review.verdicts import parse_verdicts
+from radray.review.verdicts import Verdict, parse_verdicts
 from tests.review.small_queue import write_small_queue
 
 
@@ -161,6 +161,16 @@ def test_the_page_cannot_tell_suspects_from_controls(client, findings):
         assert word not in text
     fields = {json.dumps(sorted(item)) for item in answer.json()["items"]}
     assert len(fields) == 1
+
+
+def test_verdicts_on_images_that_are_not_on_the_page_stay_in_the_file(tmp_path):
+    findings = write_small_queue(tmp_path, suspects=3, controls=3, limit=2)
+    beyond = next(row for row in storage.read_table(findings).to_pylist() if row["rank"] == 3)
+    with VerdictFile(str(tmp_path / "verdicts.csv")) as file:
+        file.append(Verdict(uri=beyond["uri"], reviewer="Ann", verdict="unsure"))
+        desk = ReviewDesk(findings, file, Reviewers({}))
+        assert desk.verdicts("Ann") == {"own": [], "others": []}
+        assert desk.summary()["rows_out"] == 1
 
 
 def test_accuracy_and_agreement_are_told(client):

@@ -22,11 +22,17 @@ function openHelp() {
 
 const percent = share => share === null || share === undefined ? "–" : (100 * share).toFixed(1) + " %";
 const table = (head, rows) => make("table", {}, make("tr", {}, ...head.map(textContent => make("th", { textContent }))), ...rows.map(row => make("tr", {}, ...row.map(textContent => make("td", { textContent })))));
+async function figures(path) {
+  const answer = await ask(path).catch(() => null);
+  if (answer?.ok) return answer.json();
+  $("agreement").append(make("p", { textContent:"The server does not answer; your verdicts wait here until it does." }));
+}
 async function openResults() {
-  if (!served) return;
+  if (!served || !hasName()) return;
   $("agreement").replaceChildren(); $("accuracy").replaceChildren();
   $("results").showModal();
-  const got = await (await ask("agreement")).json();
+  const got = await figures("agreement");
+  if (!got) return;
   $("agreement").append(make("h2", { textContent:"Do the reviewers agree?" }), got.pairs.length
     ? table(["reviewers", "images of both", "agreement", "Cohen's κ"], got.pairs.map(p => [p.reviewers.join(" and "), p.images, percent(p.agreement), p.kappa === null ? "–" : p.kappa.toFixed(2)]))
     : make("p", { textContent:"Only one reviewer so far." }),
@@ -38,7 +44,8 @@ async function openResults() {
 }
 async function showAccuracy() {
   $("accuracybutton").hidden = true;
-  const got = await (await ask("accuracy")).json(), range = e => e ? `${percent(e.value)} (${percent(e.low)} to ${percent(e.high)})` : "not yet known";
+  const got = await figures("accuracy"), range = e => e ? `${percent(e.value)} (${percent(e.low)} to ${percent(e.high)})` : "not yet known";
+  if (got === undefined) return;
   if (!got) { $("accuracy").append(make("p", { textContent:"This audit drew no control images, so the accuracy cannot be estimated without bias." })); return; }
   $("accuracy").append(
     table(["over all checked labels", "share (95 % interval)"], [["labels that are right", range(got.label_accuracy)], ["the model's answers that are right", range(got.model_accuracy)],
