@@ -43,7 +43,7 @@ class AuditConfig:
     review_limit: int = 300
     """Findings of each issue on the review page, most suspicious first (1 to 5000)."""
     heat_maps: bool = True
-    """Whether the review page shows what the strongest network looked at: a tenth of a second for each finding."""
+    """Whether the review page shows what the strongest network looked at: a twentieth of a second for each picture."""
     seed: int = 0
     """Draws the controls and the folds."""
 

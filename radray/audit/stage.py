@@ -70,8 +70,9 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
         ]
     )
     found = join_rounds(config.output, found, outcomes)
-    queue = {"labelled": len(suspected), "suspected": int(suspected.sum()), "controls": len(controls)}
-    queue = queue_facts(config.output, outcomes, {**queue, "seed": config.seed, "bundle": rows.bundle})
+    queue: dict[str, Any] = {"labelled": len(suspected), "suspected": int(suspected.sum()), "controls": len(controls)}
+    queue |= {"min_probability": config.min_probability, "seed": config.seed, "bundle": rows.bundle}
+    queue = queue_facts(config.output, outcomes, queue)
     storage.write_table(storage.join(config.output, FINDINGS_FILE), found)
     storage.write_json(storage.join(config.output, QUEUE_FILE), queue)
     sources = name_sources(_write_disagreement(config.output, rows))
