@@ -34,6 +34,7 @@ from radray import cluster, storage
 from radray.archive import fetch
 from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle, Member
+from radray.ensemble.features import encode, normalise
 from radray.errors import Status
 from radray.images.prepare import prepare_image
 from radray.index.config import IndexConfig
@@ -130,12 +131,15 @@ class Recipe:
 
     def __init__(self, url: str) -> None:
         torch.set_num_threads(1)
-        self._members = [(member.backbone.eval(), member.weight) for member in Bundle.load(url, device="cpu").members]
+        bundle = Bundle.load(url, device="cpu")
+        self._views = bundle.views
+        self._members = [(member.backbone.eval(), member.weight) for member in bundle.members]
 
     @torch.inference_mode()
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         images = torch.from_numpy(np.stack(batch["image"]).copy())
-        votes = [torch.softmax(network.encode(images) @ weight.T, dim=1) for network, weight in self._members]
+        features = [(encode(network, images, self._views), weight) for network, weight in self._members]
+        votes = [torch.softmax(normalise(own) @ weight.T, dim=1) for own, weight in features]
         return {"path": batch["path"], "region": torch.stack(votes).mean(dim=0).argmax(dim=1).numpy()}
 
 
