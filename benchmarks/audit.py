@@ -216,7 +216,7 @@ def measure_labels(bench: Bench, draws: int) -> Iterator[tuple[str, dict[str, An
             rows = np.flatnonzero(labels >= 0)
             wrong = labels[rows] != bench.truth[rows]
             given = bench.rows
-            probabilities = judge(given.judges, labels, given.patients, len(given.names), given.balance)
+            probabilities = judge(given, labels)
             found = rankings(bench, labels, probabilities, rows)
             for figure, score in FIGURES.items():
                 for name, own in found.items():
@@ -334,11 +334,11 @@ def measure_rounds(bench: Bench) -> Iterator[tuple[str, dict[str, Any]]]:
     seconds = []
     for name in ("ranked once", "ranked anew"):
         labels, seen = rows.labels.copy(), ~known
-        probabilities = judge(rows.judges, labels, rows.patients, classes, rows.balance)
+        probabilities = judge(rows, labels)
         for _ in range(ROUNDS):
             begun = time.monotonic()
             if name == "ranked anew":
-                probabilities = judge(rows.judges, labels, rows.patients, classes, rows.balance)
+                probabilities = judge(rows, labels)
             votes = neighbour_votes(bench.neighbours, labels if name == "ranked anew" else rows.labels, classes)
             open_ = np.flatnonzero(~seen)
             ranked = suspect_labels(labels, probabilities, votes, bench.neighbours, open_).suspicion

@@ -27,8 +27,8 @@ class AuditConfig:
     verdicts: str | None = None
     """URL of verdicts.csv: what was judged leaves the queue, labels put right count, the rest is ranked anew."""
     next_batch: Literal["errors", "learn"] = "errors"
-    """What the next label checks are chosen for: errors, those most probably wrong; learn, those that would teach the
-    heads most, doubtful and unlike one another."""
+    """What label checks are chosen for: errors, those most probably wrong; learn, also those that would teach the heads
+    most, doubtful and unlike one another."""
     controls: int = 100
     """Labels not suspected that are mixed into the review, drawn at random: what is left wrong after the review is
     estimated from them (0 to 5000)."""

@@ -22,7 +22,11 @@ OUT_OF_DOMAIN = "out_of_domain"
 NEAR_DUPLICATE = "near_duplicate"
 CONTROL = "control"
 """A label that is not suspected, drawn at random and shown among the suspected ones."""
-ISSUES = (LABEL_ERROR, MISSING_LABEL, OUT_OF_DOMAIN, NEAR_DUPLICATE, CONTROL)
+TO_LEARN = "to_learn"
+"""A label that is not suspected, chosen because an answer would teach the heads most."""
+CHECKS = (LABEL_ERROR, TO_LEARN, CONTROL)
+"""Issues that ask whether a label is right; a page must not tell them apart."""
+ISSUES = (LABEL_ERROR, TO_LEARN, MISSING_LABEL, OUT_OF_DOMAIN, NEAR_DUPLICATE, CONTROL)
 
 FINDINGS_SCHEMA = pa.schema(
     [
@@ -42,7 +46,8 @@ FINDINGS_SCHEMA = pa.schema(
 )
 """`findings/`: one row a suspicion. `score` lies in [0, 1], higher is more suspicious; `rank` counts from 1 within an
 issue; `suggested` is a region or null, `confidence` its probability; `evidence` is a short JSON object; `round` is 0
-for what the first audit found, 1 for what the next one did after verdicts, and so on."""
+for what the first audit found, 1 for what the next one did after verdicts, and so on; label checks keep the score that
+they were chosen by."""
 
 _SHOWN_NEIGHBOURS = 4
 _KEPT = ["uri", "row_id", "label", "patient", "station"]
@@ -81,6 +86,7 @@ def find_label_errors(rows: AuditRows, checked: Checked, order: Indices, issue: 
         near = [int(each) for each in checked.neighbours.indices[place, :_SHOWN_NEIGHBOURS] if each >= 0]
         evidence: dict[str, Any] = {
             "top": _top(rows, pooled),
+            "answer": rows.names[int(rows.probabilities[place].argmax())],
             "self_doubt": _short(suspicion.self_doubt[one]),
             "margin": _short(suspicion.margin[one]),
             "neighbour_disagreement": _short(suspicion.neighbour_disagreement[one]),

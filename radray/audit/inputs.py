@@ -74,6 +74,12 @@ class AuditRows:
         return len(self.labels)
 
     @property
+    def embedded(self) -> npt.NDArray[np.bool_]:
+        """Bool [n]: images that every judge has features of."""
+        found: npt.NDArray[np.bool_] = np.all([each.features.any(axis=1) for each in self.judges], axis=0)
+        return found
+
+    @property
     def judges(self) -> tuple[MemberRows, ...]:
         """Members whose networks never saw a label; all where each did."""
         return tuple(each for each in self.members if not each.saw_labels) or self.members
@@ -138,7 +144,7 @@ def points(rows: AuditRows) -> npt.NDArray[np.float32]:
     for start in range(0, len(rows), _BLOCK):
         some = slice(start, start + _BLOCK)
         own = np.concatenate([one(each.features[some]) for one, each in zip(parts, rows.judges, strict=True)], axis=1)
-        known = np.any([each.features[some].any(axis=1) for each in rows.judges], axis=0)
+        known = np.all([each.features[some].any(axis=1) for each in rows.judges], axis=0)
         turned = own @ axes
         length = np.linalg.norm(turned, axis=1, keepdims=True)
         found[some] = np.where(known[:, None], turned / np.maximum(length, 1e-12), 0)
@@ -206,12 +212,20 @@ def _group_numbers(facts: pa.Table) -> npt.NDArray[np.int64]:
     return numbers
 
 
+def _finite(features: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+    """Images of which a network said something that is no number count as not embedded."""
+    features[~np.isfinite(features).all(axis=1)] = 0
+    return features
+
+
 def _members(probe: str, bundle: dict[str, Any], row_ids: npt.NDArray[np.int64]) -> list[MemberRows]:
     from radray.probe.embedding import find_members
 
     strengths = bundle["facts"]["l2"]
     return [
-        MemberRows(method=method, saw_labels=saw, l2=strengths[method], features=stored.read(row_ids, gaps=True))
+        MemberRows(
+            method=method, saw_labels=saw, l2=strengths[method], features=_finite(stored.read(row_ids, gaps=True))
+        )
         for method, (stored, saw) in find_members(probe).items()
         if method in strengths
     ]

@@ -1,7 +1,7 @@
 """What heads that saw no image of a patient say about that patient's images, with the labels as they stand now.
 
-The probe did the same with the labels it had. After a review some labels are put right: the heads are fitted again on
-the features that are there already, which takes seconds.
+Linear heads on features that are there already take seconds, so that every audit and every round of review has its own:
+fitted to the labels as the verdicts left them, and calibrated for how wrong those are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from radray.audit.inputs import MemberRows
+from radray.audit.inputs import AuditRows, MemberRows
 from radray.ensemble.features import normalise
 from radray.ensemble.pooling import pool
 from radray.probe.calibration import fit_pool, fit_temperature
@@ -19,50 +19,57 @@ from radray.probe.heads import out_of_fold
 from radray.probe.noise import LabelNoise, contradicted, estimate_noise
 
 FOLDS = 5
+TAUGHT = 200_000
+"""Labelled images that heads are fitted to."""
 
 
-def judge(
-    members: tuple[MemberRows, ...],
-    labels: npt.NDArray[np.int64],
-    patients: npt.NDArray[np.int64],
-    classes: int,
-    balance: float,
-    seed: int = 0,
-) -> npt.NDArray[np.float64]:
+def judge(rows: AuditRows, labels: npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float64]:
     """Calibrated probabilities of every image, out of fold by patient.
 
     Heads are fitted twice: on all labels, then without those that the first ones contradict (`contradicted`). The
     temperatures and the members' weights are those that explain the labels best, as wrong as they were found to be.
 
     Args:
-        members: Judges.
+        rows: All images; the judges among the members are asked.
         labels: Int64 [n], −1 without.
-        patients: Int64 [n].
-        classes: Number of classes.
-        balance: Class weighting.
         seed: Of the folds.
 
     Returns:
-        Float64 [n, classes], rows sum to 1.
+        Float64 [n, classes], rows sum to 1; as they were for images without features, and where no label is left to
+        learn from.
     """
-    given, folds = torch.from_numpy(labels), torch.from_numpy(deal_folds(patients, seed))
-    rows = (given >= 0).nonzero()[:, 0]
-    wrong = torch.zeros(len(rows), dtype=torch.bool)
+    embedded, found = rows.embedded, rows.probabilities.copy()
+    given, folds = torch.from_numpy(labels), torch.from_numpy(deal_folds(rows.patients, seed))
+    labelled = torch.from_numpy(np.flatnonzero((labels >= 0) & embedded))
+    if len(given[labelled].unique()) < 2:  # type: ignore[no-untyped-call]
+        return found
+    wrong = torch.zeros(len(labelled), dtype=torch.bool)
     noise: LabelNoise | None = None
     logits: list[Tensor] = []
     for _ in range(2):
-        trusted = rows[~wrong]
-        logits = [
-            out_of_fold(standardise_member(each), given, trusted, folds, classes, l2=each.l2, balance=balance)
-            for each in members
-        ]
-        opinion = torch.stack([torch.softmax(own[rows], dim=1) for own in logits]).mean(dim=0)
-        wrong = contradicted(opinion, given[rows])
-        noise = estimate_noise(opinion, given[rows], wrong)
-    temperatures = [fit_temperature(own[rows], given[rows], noise) for own in logits]
+        taught = _some(labelled[~wrong], seed)
+        logits = [_ask(each, given, taught, folds, len(rows.names), rows.balance) for each in rows.judges]
+        opinion = torch.stack([torch.softmax(own[labelled], dim=1) for own in logits]).mean(dim=0)
+        wrong = contradicted(opinion, given[labelled])
+        noise = estimate_noise(opinion, given[labelled], wrong)
+    temperatures = [fit_temperature(own[labelled], given[labelled], noise) for own in logits]
     own = torch.stack([torch.softmax(each / t, dim=1) for each, t in zip(logits, temperatures, strict=True)])
-    shares, temperature, _ = fit_pool(own[:, rows], given[rows], noise)
-    return pool(own, shares, temperature).double().numpy()
+    shares, temperature, _ = fit_pool(own[:, labelled], given[labelled], noise)
+    found[embedded] = pool(own, shares, temperature).double().numpy()[embedded]
+    return found
+
+
+def _ask(member: MemberRows, labels: Tensor, taught: Tensor, folds: Tensor, classes: int, balance: float) -> Tensor:
+    """Logits of all images, Float32 [n, classes]; features are standardised for one member at a time."""
+    return out_of_fold(standardise_member(member), labels, taught, folds, classes, l2=member.l2, balance=balance)
+
+
+def _some(rows: Tensor, seed: int) -> Tensor:
+    """At most `TAUGHT` of the rows: more cost memory and time, and a linear head has long learned what it can."""
+    if len(rows) <= TAUGHT:
+        return rows
+    drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:TAUGHT]
+    return rows[drawn.sort().values]
 
 
 def deal_folds(patients: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
@@ -74,7 +81,7 @@ def deal_folds(patients: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int
 
 def standardise_member(member: MemberRows) -> Tensor:
     """Float32[n, d]: normalised features, standardised by those of all images that were embedded."""
-    normal = normalise(torch.from_numpy(member.features))
+    normal = normalise(torch.from_numpy(member.features))  # the one float32 copy
     known = torch.from_numpy(member.features.any(axis=1))
     mean, scale = normal[known].mean(dim=0), normal[known].std(dim=0)
     normal.sub_(mean).div_(torch.where(scale > 1e-6, scale, 1.0))

@@ -153,6 +153,9 @@ def suspect_labels(
     from sklearn.isotonic import isotonic_regression
 
     given, own, near = labels[rows], probabilities[rows], votes[rows]
+    if not len(rows):
+        nothing = np.empty(0)
+        return Suspicion(nothing, nothing, nothing, nothing, nothing, nothing, own)
     pooled = pool(own, near)
     suspicion = odds_doubt(given, pooled)
     order = np.argsort(suspicion, kind="stable")

@@ -47,13 +47,21 @@ def find_neighbours(
     A patient's other images are left out: they share the label's mistake too often to be witnesses.
 
     Args:
-        unit: Float32 [n, d], rows of length 1.
+        unit: Float32 [n, d], rows of length 1; rows of zeros are nobody's neighbours and have none.
         groups: Int64 [n], the patient of each image.
         k: Neighbours wanted; at most n − 1 are found.
         block: Rows compared with all others at a time.
         exact_images: With more images than this the nearest few lists alone are looked through.
     """
     count = min(k, max(len(unit) - 1, 0))
+    known = np.flatnonzero(unit.any(axis=1))
+    if len(known) < len(unit):
+        indices, similarities = np.full((len(unit), count), -1, np.int64), np.full((len(unit), count), -1, np.float32)
+        among = find_neighbours(unit[known], groups[known], count, block=block, exact_images=exact_images)
+        wide = among.indices.shape[1]
+        indices[known, :wide] = np.where(among.indices >= 0, known[among.indices], -1)
+        similarities[known, :wide] = among.similarities
+        return Neighbours(indices, similarities)
     if len(unit) <= exact_images:
         return _compare_all(unit, groups, count, np.arange(len(unit)), block)
     found = _search_lists(unit, groups, count)

@@ -11,6 +11,7 @@ of the out-of-fold probabilities.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ from radray.audit.inputs import AuditRows
 from radray.ensemble.outlier import percentile
 
 Floats = npt.NDArray[np.float64]
+FEWEST = 10
+"""Trusted images that two regions at least must have."""
 SURE = 0.7
 """Out-of-fold probability of the given label from which on an image is trusted."""
 ENTROPY_WEIGHT = 0.3
@@ -64,7 +67,8 @@ def find_outside(
     known = np.isfinite(rows.probabilities[:, 0]) & space.any(axis=1)
     probabilities = np.nan_to_num(rows.probabilities)
     trusted = known & trust(rows.labels, probabilities)
-    if trusted.sum() < 2:
+    if np.count_nonzero(np.bincount(rows.labels[trusted], minlength=1) >= FEWEST) < 2:
+        print(f"audit: out of domain is not told: fewer than two regions have {FEWEST} trusted images", file=sys.stderr)
         nothing = np.full(len(rows), np.nan)
         return Outside(score=nothing, is_outside=found, witnesses={}, several=np.zeros(len(rows), bool))
     distance = _spread(region_distance(space, rows.labels, trusted), trusted)

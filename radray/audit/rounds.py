@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray import storage
-from radray.audit.findings import CONTROL, FINDINGS_SCHEMA, NEAR_DUPLICATE
+from radray.audit.findings import CHECKS, CONTROL, FINDINGS_SCHEMA, NEAR_DUPLICATE
 from radray.audit.inputs import AuditRows
 from radray.audit.judging import judge
 from radray.errors import ConfigError
@@ -39,7 +39,7 @@ def read_outcomes(url: str | None) -> dict[str, str]:
 
 
 def apply_outcomes(rows: AuditRows, outcomes: dict[str, str], seed: int) -> tuple[AuditRows, Judged]:
-    """The images with the labels that the verdicts leave, and what heads fitted to those say.
+    """The images with the labels that the verdicts leave, and what heads fitted to those say of them.
 
     Args:
         rows: As read.
@@ -49,10 +49,7 @@ def apply_outcomes(rows: AuditRows, outcomes: dict[str, str], seed: int) -> tupl
     Raises:
         ConfigError: No verdict is about these images, or one names a region that is no class.
     """
-    nothing = np.zeros(len(rows), bool)
-    if not outcomes:
-        return rows, Judged(seen=nothing, outside=nothing, changed=0)
-    labels, seen, outside = rows.labels.copy(), nothing.copy(), nothing.copy()
+    labels, seen, outside = rows.labels.copy(), np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     for place, uri in enumerate(rows.facts["uri"].to_pylist()):
         outcome = outcomes.get(uri)
         if outcome is None:
@@ -64,16 +61,18 @@ def apply_outcomes(rows: AuditRows, outcomes: dict[str, str], seed: int) -> tupl
             labels[place] = rows.names.index(outcome)
         else:
             raise ConfigError(f"--verdicts: region {outcome!r} is no class of the bundle; correct that line")
-    if not seen.any():
+    if outcomes and not seen.any():
         raise ConfigError("--verdicts: none of them is about an image of --images; give the file of this archive")
     changed = int((labels != rows.labels).sum())
-    probabilities = judge(rows.judges, labels, rows.patients, len(rows.names), rows.balance, seed)
-    now = dataclasses.replace(rows, labels=labels, probabilities=probabilities)
+    now = dataclasses.replace(rows, labels=labels, probabilities=judge(rows, labels, seed))
     return now, Judged(seen=seen, outside=outside, changed=changed)
 
 
 def join_rounds(output: str, found: pa.Table, outcomes: dict[str, str]) -> pa.Table:
-    """What an audit found, with what stays of the rounds before: judged findings, and all controls.
+    """What an audit found, with what stays of the rounds before: all label checks that were ever shown, and the judged.
+
+    The first round's suspects and controls are the sample from which accuracy is estimated: each stays, with the
+    score that it was chosen by, also where it is suspected no longer.
 
     Args:
         output: Folder that may hold the findings of the last round.
@@ -88,17 +87,24 @@ def join_rounds(output: str, found: pa.Table, outcomes: dict[str, str]) -> pa.Ta
         return found
     before = storage.read_table(place)
     number = (pc.max(before["round"]).as_py() or 0) + 1
-    known = pa.array(list(outcomes), pa.string())
-    control = pc.equal(before["issue"], CONTROL)
-    stays = pc.or_(control, pc.and_(pc.is_in(before["uri"], known), pc.not_equal(before["issue"], NEAR_DUPLICATE)))
-    kept = before.filter(stays)
-    shown = pc.and_(pc.is_in(found["uri"], kept["uri"].combine_chunks()), pc.not_equal(found["issue"], NEAR_DUPLICATE))
-    fresh = found.filter(pc.and_(pc.invert(shown), pc.not_equal(found["issue"], CONTROL)))
-    # A finding of an earlier round that is still one was found then.
-    first = dict(zip(_keys(before), before["round"].to_pylist(), strict=True))
-    rounds = pa.array([first.get(key, number) for key in _keys(fresh)], pa.int32())
-    fresh = fresh.set_column(fresh.schema.get_field_index("round"), "round", rounds)
-    return _rank(pa.concat_tables([fresh, kept]))
+    old = {(row["uri"], row["issue"]): row for row in before.to_pylist()}
+    checks = {row["uri"]: row for row in old.values() if row["issue"] in CHECKS}
+    rows = []
+    for row in found.to_pylist():
+        check = checks.get(row["uri"]) if row["issue"] in CHECKS else None
+        if row["issue"] == CONTROL or (check is not None and check["issue"] != row["issue"]):
+            continue  # Controls were drawn once; what is a check already stays the check that it was.
+        first = old.get((row["uri"], row["issue"]))
+        if first is None:
+            rows.append(row | {"round": number})
+        else:
+            rows.append(row | {"round": first["round"]} | ({"score": first["score"]} if check else {}))
+    now = {(row["uri"], row["issue"]) for row in rows}
+    for key, row in old.items():
+        judged = row["uri"] in outcomes and row["issue"] != NEAR_DUPLICATE
+        if key not in now and (row["issue"] in CHECKS or judged):
+            rows.append(row)
+    return _rank(pa.Table.from_pylist(rows, schema=FINDINGS_SCHEMA))
 
 
 def queue_facts(output: str, outcomes: dict[str, str], facts: dict[str, Any]) -> dict[str, Any]:
@@ -108,10 +114,6 @@ def queue_facts(output: str, outcomes: dict[str, str], facts: dict[str, Any]) ->
         return facts
     known: dict[str, Any] = storage.read_json(place)
     return known
-
-
-def _keys(found: pa.Table) -> list[tuple[str, str]]:
-    return list(zip(found["uri"].to_pylist(), found["issue"].to_pylist(), strict=True))
 
 
 def _rank(found: pa.Table) -> pa.Table:

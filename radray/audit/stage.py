@@ -31,7 +31,7 @@ from radray.audit.rounds import (
     queue_facts,
     read_outcomes,
 )
-from radray.errors import ConfigError, Reason, Status
+from radray.errors import Reason, Status
 from radray.images.near_duplicates import find_equal_pairs
 from radray.review.page import write_review_page
 
@@ -47,11 +47,15 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
     Raises:
         ConfigError: Tables that do not belong together, or verdicts on other images.
     """
-    outcomes = read_outcomes(config.verdicts)
-    rows, judged = apply_outcomes(load_rows(config), outcomes, config.seed)
+    outcomes, read = read_outcomes(config.verdicts), load_rows(config)
+    rows, judged = apply_outcomes(read, outcomes, config.seed)
+    if gaps := int((~rows.embedded).sum()):
+        print(
+            f"audit: {gaps:,} images have no features: probe again to have them judged as the others", file=sys.stderr
+        )
     space = points(rows)
     neighbours = find_neighbours(space, rows.patients, config.neighbours)
-    checked = _check_labels(config, rows, judged, neighbours)
+    checked = _check_labels(rows, judged, neighbours)
     suspicion = checked.suspicion
     suspected = suspicion.wrong_probability >= config.min_probability
     outside = find_outside(rows, space, judged.outside, config.far_share)
@@ -59,10 +63,13 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
     missing = np.flatnonzero((rows.labels < 0) & np.isfinite(rows.probabilities[:, 0]) & ~judged.seen)
     missing = missing[np.argsort(rows.probabilities[missing].max(axis=1), kind="stable")]
     far = np.flatnonzero(outside.is_outside & ~judged.seen)
+    order = np.argsort(-suspicion.suspicion, kind="stable")
     controls = draw_controls(np.flatnonzero(~suspected), config.controls, config.seed)
+    batch = _batch_to_learn(config, checked, np.setdiff1d(np.flatnonzero(~suspected), controls), space)
     found = pa.concat_tables(
         [
-            findings.find_label_errors(rows, checked, _order(config, checked, suspected, space)),
+            findings.find_label_errors(rows, checked, order[suspected[order]]),
+            findings.find_label_errors(rows, checked, batch, findings.TO_LEARN),
             findings.find_missing_labels(rows, missing),
             findings.find_out_of_domain(rows, far[np.argsort(-outside.score[far], kind="stable")], outside),
             findings.find_near_duplicates(_with_copies(config.images), pairs),
@@ -72,10 +79,11 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
     found = join_rounds(config.output, found, outcomes)
     queue: dict[str, Any] = {"labelled": len(suspected), "suspected": int(suspected.sum()), "controls": len(controls)}
     queue |= {"min_probability": config.min_probability, "seed": config.seed, "bundle": rows.bundle}
+    queue["verdicts_seen"] = int(judged.seen.sum())
     queue = queue_facts(config.output, outcomes, queue)
     storage.write_table(storage.join(config.output, FINDINGS_FILE), found)
     storage.write_json(storage.join(config.output, QUEUE_FILE), queue)
-    sources = name_sources(_write_disagreement(config.output, rows))
+    sources = name_sources(_write_disagreement(config.output, rows, read.labels))
     for line in sources:
         print(f"audit: {line}", file=sys.stderr)
     bundle = storage.join(config.probe, "bundle") if config.heat_maps else None
@@ -91,6 +99,7 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
         "labels_put_right": judged.changed,
         "sources_to_mend": sources,
         "pairs_not_compared": not_compared,
+        "without_features": gaps,
         "bundle": rows.bundle,
     }
     if config.truth is not None:
@@ -98,15 +107,11 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
     return summary
 
 
-def _check_labels(config: AuditConfig, rows: AuditRows, judged: Judged, neighbours: Neighbours) -> Checked:
-    """Score every label that nobody has judged.
-
-    Raises:
-        ConfigError: There is none.
-    """
+def _check_labels(rows: AuditRows, judged: Judged, neighbours: Neighbours) -> Checked:
+    """Score every label that nobody has judged."""
     places = np.flatnonzero((rows.labels >= 0) & np.isfinite(rows.probabilities[:, 0]) & ~judged.seen)
     if not len(places):
-        raise ConfigError(f"--images {config.images}: no image has both a label of the class list and a prediction")
+        print(f"audit: none of the {len(rows):,} images has a label of the class list to be checked", file=sys.stderr)
     votes = neighbour_votes(neighbours, rows.labels, len(rows.names))
     return Checked(
         places=places,
@@ -116,15 +121,12 @@ def _check_labels(config: AuditConfig, rows: AuditRows, judged: Judged, neighbou
     )
 
 
-def _order(
-    config: AuditConfig, checked: Checked, suspected: npt.NDArray[np.bool_], space: npt.NDArray[np.float32]
-) -> Indices:
-    """Which labels are looked at, and in what order."""
-    if config.next_batch == "learn":
-        doubt = entropy(checked.suspicion.pooled)
-        return teaching_order(space[checked.places], doubt, config.review_limit)
-    order = np.argsort(-checked.suspicion.suspicion, kind="stable")
-    return order[suspected[order]]
+def _batch_to_learn(config: AuditConfig, checked: Checked, among: Indices, space: npt.NDArray[np.float32]) -> Indices:
+    """Which labels that nobody suspects are looked at to teach the heads, in what order; none unless asked for."""
+    if config.next_batch != "learn":
+        return among[:0]
+    doubt = entropy(checked.suspicion.pooled[among])
+    return among[teaching_order(space[checked.places[among]], doubt, config.review_limit)]
 
 
 def _alike(config: AuditConfig, rows: AuditRows, neighbours: Neighbours) -> tuple[list[Likeness], int]:
@@ -151,12 +153,13 @@ def _with_copies(images: str) -> pa.Table:
     return storage.read_table(images, columns=FACT_COLUMNS, filter=wanted).sort_by("uri").combine_chunks()
 
 
-def _write_disagreement(output: str, rows: AuditRows) -> pa.Table:
+def _write_disagreement(output: str, rows: AuditRows, labels: Indices) -> pa.Table:
+    """Labels as the headers give them, whatever reviewers made of them since, against the model."""
     import pyarrow.csv as arrow_csv
 
     suggested = np.where(np.isfinite(rows.probabilities[:, 0]), rows.probabilities.argmax(axis=1), -1)
     sink = pa.BufferOutputStream()
-    table = tabulate_disagreement(rows.facts, rows.labels, suggested, rows.names)
+    table = tabulate_disagreement(rows.facts, labels, suggested, rows.names)
     arrow_csv.write_csv(table, sink)
     storage.write_bytes(storage.join(output, DISAGREEMENT_FILE), sink.getvalue().to_pybytes())
     return table

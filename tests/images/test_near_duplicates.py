@@ -36,3 +36,14 @@ def test_too_few_hashes_have_no_pairs(count):
 def test_equal_values_are_paired_with_their_first():
     pairs = find_equal_pairs(np.array(["a", None, "b", "a", None, "a"], object))
     assert list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == [(0, 3), (0, 5)]
+
+
+def test_thousands_of_equal_hashes_are_paired_with_their_first_and_cost_little():
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(-(2**63), 2**63 - 1, 6000, dtype=np.int64)
+    hashes[1000:] = hashes[0]
+    hashes[7] = hashes[0] ^ 1
+    pairs = find_near_pairs(hashes, 4)
+    assert len(pairs.first) == 5000 + 1
+    assert set(pairs.second.tolist()) == {7, *range(1000, 6000)}
+    assert (pairs.first == 0).all()
