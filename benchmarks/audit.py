@@ -17,7 +17,7 @@ import dataclasses
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ from radray.audit.inputs import AuditRows, load_rows, points
 from radray.audit.judging import deal_folds, judge, standardise_member
 from radray.audit.label_errors import odds_doubt, pool, self_doubt, suspect_labels
 from radray.audit.neighbours import Neighbours, find_neighbours, neighbour_votes
-from radray.audit.outside import find_outside
+from radray.audit.outside import find_outside, trust
 from radray.audit.stage import run_audit
 from radray.cleaning.config import CleaningConfig
 from radray.phantom.wording import CONFUSIONS
@@ -52,7 +52,9 @@ from radray.score.stage import run_score
 
 NEIGHBOURS = 20
 RATES = (0.01, 0.05, 0.1)
-RESAMPLES = 300
+RESAMPLES = 200
+FIRST_SEED = 100
+"""Draws below were used when the rule was chosen."""
 ROUNDS, BATCH = 4, 100
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -61,7 +63,7 @@ Bools = npt.NDArray[np.bool_]
 
 OUTSIDE = "(out of domain)"
 """What the truth says of an image that shows no region."""
-BASELINES = ("cleanlab, self-confidence", "cleanlab, margin", "distance")
+BASELINES = ("cleanlab, self-confidence", "cleanlab, margin", "cleanlab, score alone", "distance")
 
 
 class Bench(NamedTuple):
@@ -171,9 +173,11 @@ def rankings(bench: Bench, labels: Indices, probabilities: Floats, rows: Indices
     votes = neighbour_votes(bench.neighbours, labels, len(bench.rows.names))
     ours = suspect_labels(labels, probabilities, votes, bench.neighbours, rows)
     return {
+        "P(wrong)": ours.wrong_probability,
         "radray": ours.suspicion,
         "cleanlab, self-confidence": cleanlab_order(labels[rows], probabilities[rows], "self_confidence"),
         "cleanlab, margin": cleanlab_order(labels[rows], probabilities[rows], "normalized_margin"),
+        "cleanlab, score alone": 1 - get_label_quality_scores(labels[rows], probabilities[rows]),
         "distance": ours.distance,
         "self-doubt": ours.self_doubt,
         "margin": ours.margin,
@@ -193,97 +197,133 @@ FIGURES: dict[str, Callable[[Bools, Floats], float]] = {
 }
 
 
-def interval(wrong: Bools, ours: Floats, other: Floats, patients: Indices, figure: str) -> tuple[float, float]:
-    """95 % of the difference over resampled patients."""
-    members = [np.flatnonzero(patients == one) for one in np.unique(patients)]
-    rng, found = np.random.default_rng(0), []
+class Draw(NamedTuple):
+    """One planting of wrong labels, ranked by everyone."""
+
+    wrong: Bools
+    patients: Indices
+    scores: dict[str, Floats]
+
+
+def interval(draws: Sequence[Draw], other: str, figure: str) -> tuple[float, float]:
+    """95 % of the mean difference to another ranking, over resampled patients; the same ones in every draw."""
+    score, rng = FIGURES[figure], np.random.default_rng(0)
+    patients = np.unique(np.concatenate([draw.patients for draw in draws]))
+    members = [{one: np.flatnonzero(draw.patients == one) for one in patients} for draw in draws]
+    found = []
     for _ in range(RESAMPLES):
-        rows = np.concatenate([members[one] for one in rng.integers(len(members), size=len(members))])
-        if wrong[rows].any():
-            found.append(FIGURES[figure](wrong[rows], ours[rows]) - FIGURES[figure](wrong[rows], other[rows]))
+        chosen = rng.choice(patients, len(patients))
+        differences = []
+        for draw, own in zip(draws, members, strict=True):
+            rows = np.concatenate([own[one] for one in chosen])
+            scores = [score(draw.wrong[rows], draw.scores[name][rows]) for name in ("radray", other)]
+            differences.append(scores[0] - scores[1])
+        found.append(np.mean(differences))
     low, high = np.quantile(found, [0.025, 0.975])
     return float(low), float(high)
 
 
-def measure_labels(bench: Bench, draws: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every ranking on planted wrong labels."""
+def measure_labels(bench: Bench, count: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every ranking on planted wrong labels, and how far P(wrong) can be trusted."""
     means: dict[tuple[str, str], list[float]] = defaultdict(list)
     for rate in RATES:
-        figures: dict[tuple[str, str], list[float]] = defaultdict(list)
-        spread: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        for seed in range(draws):
+        draws, sure = [], []
+        for seed in range(FIRST_SEED, FIRST_SEED + count):
             labels = plant(bench, rate, seed)
             rows = np.flatnonzero(labels >= 0)
             wrong = labels[rows] != bench.truth[rows]
-            given = bench.rows
-            probabilities = judge(given, labels)
-            found = rankings(bench, labels, probabilities, rows)
-            for figure, score in FIGURES.items():
-                for name, own in found.items():
-                    figures[name, figure].append(score(wrong, own))
-                other = found["cleanlab, self-confidence"]
-                spread[figure].append(interval(wrong, found["radray"], other, given.patients[rows], figure))
-        for name in found:
-            values = {figure: float(np.mean(figures[name, figure])) for figure in FIGURES}
-            for figure, value in values.items():
-                means[name, figure].append(value)
-            shown = "   ".join(f"{figure} {value:.3f}" for figure, value in values.items())
+            probabilities = judge(bench.rows, labels)
+            scores = rankings(bench, labels, probabilities, rows)
+            draws.append(Draw(wrong, bench.rows.patients[rows], scores))
+            sure.append((scores.pop("P(wrong)"), wrong))
+        figures = {
+            (name, figure): float(np.mean([score(draw.wrong, draw.scores[name]) for draw in draws]))
+            for name in draws[0].scores
+            for figure, score in FIGURES.items()
+        }
+        for name in draws[0].scores:
+            shown = "   ".join(f"{figure} {figures[name, figure]:.3f}" for figure in FIGURES)
             print(f"{bench.name}, {rate:.0%} wrong, {name:<28}{shown}", flush=True)
-        for figure, bounds in spread.items():
-            low, high = np.mean(bounds, axis=0)
-            own = float(np.mean(figures["radray", figure]))
-            best = max(
-                BASELINES,
-                key=lambda each: np.mean(figures[each, figure]),
-            )
-            base = float(np.mean(figures[best, figure]))
+        for key, value in figures.items():
+            means[key].append(value)
+        for figure in FIGURES:
+            best = max(BASELINES, key=lambda name: figures[name, figure])
+            low, high = interval(draws, best, figure)
+            own, base = figures["radray", figure], figures[best, figure]
             print(
-                f"{bench.name}, {rate:.0%} wrong, {figure}: radray less cleanlab ({low:+.3f} to {high:+.3f})",
-                flush=True,
+                f"{bench.name}, {rate:.0%} wrong, {figure}: {own - base:+.4f} ({low:+.4f} to {high:+.4f}) over {best}"
             )
-            yield f"{bench.name}, {rate:.0%} wrong, {figure}", result(round(own, 4), round(base, 4), round(base, 4))
+            metric = result(round(own, 4), round(base, 4), round(base, 4))
+            yield f"{bench.name}, {rate:.0%} wrong, {figure}", metric | {"over": best, "interval": [low, high]}
+        counted = np.mean([stated.sum() / wrong.sum() for stated, wrong in sure])
+        stated, wrong = (np.concatenate(parts) for parts in zip(*sure, strict=True))
+        bins = [(stated >= low) & (stated < low + 0.2) for low in np.arange(0, 1, 0.2)]
+        shown = ", ".join(f"{stated[some].mean():.2f}: {wrong[some].mean():.2f}" for some in bins if some.any())
+        print(
+            f"{bench.name}, {rate:.0%} wrong, P(wrong) stated: true share {shown}; {counted:.2f} of the wrong counted"
+        )
+        yield f"{bench.name}, {rate:.0%} wrong, expected over planted", result(round(float(counted), 2))
     for figure in FIGURES:
-        base = max(float(np.mean(means[name, figure])) for name, one in means if one == figure and name in BASELINES)
+        base = max(float(np.mean(means[name, figure])) for name in BASELINES)
         own = float(np.mean(means["radray", figure]))
         yield f"{bench.name}, mean, {figure}", result(round(own, 4), round(base + 1e-4, 4), round(base, 4))
 
 
 def measure_outside(bench: Bench) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Images out of domain, by the archive's own labels, against pytorch-ood's detectors on the same points."""
+    """Images out of domain against pytorch-ood's detectors on the same points, with all members and with SimCLR alone.
+
+    The detectors are fitted as their papers say, to all labelled images; and to the images that the audit trusts,
+    which is what tells strangers that carry labels.
+    """
+    alone = tuple(each for each in bench.rows.members if each.method == "simclr")
+    for name, members in (("all members", bench.rows.members), ("SimCLR alone", alone)):
+        rows = dataclasses.replace(bench.rows, members=members)
+        rows = dataclasses.replace(rows, probabilities=judge(rows, rows.labels))
+        yield from compare_outside(f"{bench.name}, {name}", bench, rows)
+
+
+def compare_outside(name: str, bench: Bench, rows: AuditRows) -> Iterator[tuple[str, dict[str, Any]]]:
+    """AUROC of every score."""
     from pytorch_ood.detector import KNN, EnergyBased, Mahalanobis
 
-    rows, given = bench.rows, torch.from_numpy(bench.rows.labels)
-    labelled = (given >= 0).nonzero()[:, 0]
-    space = torch.from_numpy(bench.space)
-    neighbours, distance = KNN(None, k=NEIGHBOURS), Mahalanobis(None)
-    neighbours.fit_features(space[labelled], given[labelled])
-    distance.fit_features(space[labelled], given[labelled])
-    strongest = max(rows.judges, key=lambda each: each.features.shape[1])
+    space = points(rows)
+    images, labels = torch.from_numpy(space), torch.from_numpy(rows.labels)
     folds = torch.from_numpy(deal_folds(rows.patients, 0))
-    logits = out_of_fold(
-        standardise_member(strongest), given, labelled, folds, len(rows.names), l2=strongest.l2, balance=rows.balance
-    )
+    labelled = torch.from_numpy(np.flatnonzero(rows.labels >= 0))
+    logits = torch.stack(
+        [
+            out_of_fold(
+                standardise_member(each), labels, labelled, folds, len(rows.names), l2=each.l2, balance=rows.balance
+            )
+            for each in rows.judges
+        ]
+    ).mean(dim=0)
     judged = (bench.truth >= 0) | bench.outside
     nobody = np.zeros(len(rows), bool)
     found = {
-        "radray": find_outside(rows, bench.space, nobody, 0.01).score,
-        "the bundle's score": rows.ood_score,
-        "pytorch-ood, energy": EnergyBased.score(logits).numpy(),
-        "pytorch-ood, Mahalanobis": distance.predict_features(space).numpy(),
-        "pytorch-ood, kNN": neighbours.predict_features(space).numpy(),
+        "radray": find_outside(rows, space, nobody, 0.01).score,
+        "energy": EnergyBased.score(logits).numpy(),
     }
-    auroc = {
-        name: float(roc_auc_score(bench.outside[judged], np.nan_to_num(own[judged]))) for name, own in found.items()
-    }
-    for name, own in auroc.items():
-        counts = f"{int(bench.outside.sum())} of {int(judged.sum()):,}"
-        print(f"{bench.name}, {counts} out of domain, {name:<26}AUROC {own:.4f}")
-    best = max(own for name, own in auroc.items() if name.startswith("pytorch-ood"))
-    yield f"{bench.name}, out of domain, AUROC", result(round(auroc["radray"], 4), 0.98, round(best, 4))
-    yield (
-        f"{bench.name}, out of domain, AUROC less the best of pytorch-ood",
-        result(round(auroc["radray"] - best, 4), 0.0001, 0.0),
-    )
+    for kind, fitted in (
+        ("all labelled", labelled),
+        ("trusted", torch.from_numpy(np.flatnonzero(trust(rows.labels, rows.probabilities)))),
+    ):
+        neighbours, distance = KNN(None, k=NEIGHBOURS), Mahalanobis(None)
+        neighbours.fit_features(images[fitted], labels[fitted])
+        distance.fit_features(images[fitted], labels[fitted])
+        found[f"kNN, {kind}"] = neighbours.predict_features(images).numpy()
+        found[f"Mahalanobis, {kind}"] = distance.predict_features(images).numpy()
+    auroc = {one: float(roc_auc_score(bench.outside[judged], np.nan_to_num(own[judged]))) for one, own in found.items()}
+    counts = f"{int(bench.outside.sum())} of {int(judged.sum()):,}"
+    for one, own in auroc.items():
+        print(f"{name}, {counts} out of domain, {one:<28}AUROC {own:.4f}")
+    for kind in ("all labelled", "trusted"):
+        best = max(own for one, own in auroc.items() if one == "energy" or one.endswith(kind))
+        yield f"{name}, AUROC, detectors fitted to {kind}", result(round(auroc["radray"], 4), 0.98, round(best, 4))
+        yield (
+            f"{name}, AUROC less the best detector fitted to {kind}",
+            result(round(auroc["radray"] - best, 4), 0.0001, 0.0),
+        )
 
 
 def measure_headers(bench: Bench, real: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -296,8 +336,10 @@ def measure_headers(bench: Bench, real: Path) -> Iterator[tuple[str, dict[str, A
     wrong = np.array([uris[row] in wrong_uris for row in rows])
     first = int(wrong.sum())
     votes = neighbour_votes(bench.neighbours, labels, len(bench.rows.names))
-    orders = rankings(bench, labels, bench.rows.probabilities, rows)
-    own, near = bench.rows.probabilities[rows], votes[rows]
+    probabilities = judge(bench.rows, labels)
+    orders = rankings(bench, labels, probabilities, rows)
+    orders.pop("P(wrong)")
+    own, near = probabilities[rows], votes[rows]
     orders |= {
         "radray without neighbours": odds_doubt(labels[rows], own),
         "radray without the ensemble": odds_doubt(labels[rows], near),
@@ -309,11 +351,16 @@ def measure_headers(bench: Bench, real: Path) -> Iterator[tuple[str, dict[str, A
         print(f"real headers, {first} wrong of {len(rows):,}, {name:<50}precision {precision[name]:.3f} in as many")
     print(f"expected wrong labels {summary['expected_wrong_labels']}, by issue {summary['by_issue']}")
     table = list(csv.DictReader(storage.read_bytes(bench.config.output + "/disagreement.csv").decode().splitlines()))
-    named = {(row["model_region"], row["header_label"]) for row in table}
-    truth = {row["uri"]: (row["region"], row["header_label"]) for row in read_truth(real)}
-    pairs = [truth[uris[row]] for row in rows[wrong]]
-    share = float(np.mean([pair in named for pair in pairs]))
-    print(f"wrong headers whose pair (shows, says) the disagreement table names: {share:.3f}")
+    truth = {row["uri"]: row["region"] for row in read_truth(real)}
+    suggested = probabilities[rows].argmax(axis=1)
+    counted = suggested != labels[rows]
+    right = np.array([truth[uris[row]] == bench.rows.names[one] for row, one in zip(rows, suggested, strict=True)])
+    print(
+        f"disagreement table: {int(counted.sum())} images counted, {wrong[counted].mean():.3f} of them wrong headers; "
+        f"of the wrong headers {(counted & right)[wrong].mean():.3f} are counted under what they show and say"
+    )
+    station = [row for row in table if row["fact"] == "station"]
+    assert sum(int(row["images"]) for row in station) == int(counted.sum())
     for row in [row for row in table if row["fact"] == "station"][:8]:
         said = f"{row['images']} of {row['of']} that look like {row['model_region']} say {row['header_label']}"
         print(f"  {row['fact']} {row['value']}: {said}")
@@ -322,7 +369,8 @@ def measure_headers(bench: Bench, real: Path) -> Iterator[tuple[str, dict[str, A
         "real headers, precision in the first N",
         result(round(precision["radray"], 4), round(best, 4), round(best, 4)),
     )
-    yield "real headers, named by the disagreement table", result(round(share, 4))
+    yield "disagreement table, share of it that is wrong headers", result(round(float(wrong[counted].mean()), 4))
+    yield "wrong headers counted under what they show and say", result(round(float((counted & right)[wrong].mean()), 4))
 
 
 def measure_rounds(bench: Bench) -> Iterator[tuple[str, dict[str, Any]]]:

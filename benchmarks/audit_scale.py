@@ -23,6 +23,8 @@ DIMENSION = 512
 ROWS_PER_FILE = 50_000
 SIDE_PX = 32
 NOISE = 0.03
+BLANK, ONE_PATIENT = 0.01, 0.005
+"""Shares of images with one and the same perceptual hash, and of one patient (a phantom of the physicists)."""
 REGIONS = load_regions("skeletal14")
 
 
@@ -66,14 +68,18 @@ def _images(
     keys: dict[str, list[Any]], labels: npt.NDArray[np.int64], pictures: list[bytes], rng: np.random.Generator
 ) -> pa.Table:
     rows = len(labels)
+    hashes = rng.integers(-(2**63), 2**63 - 1, rows)
+    hashes[rng.random(rows) < BLANK] = 0
+    patients = rng.integers(1, 400_000, rows)
+    patients[rng.random(rows) < ONE_PATIENT] = 0
     columns = {
         **keys,
         "label": [REGIONS.names[label] for label in labels],
-        "patient": [f"p{number}" for number in rng.integers(0, 400_000, rows)],
+        "patient": [f"p{number}" for number in patients],
         "station": [f"XR-{number}" for number in rng.integers(0, 40, rows)],
         "status": ["ok"] * rows,
         "content_hash": [f"hash{key}" for key in keys["row_id"]],
-        "perceptual_hash": rng.integers(-(2**63), 2**63 - 1, rows),
+        "perceptual_hash": hashes,
         "image": [pictures[place] for place in rng.integers(0, len(pictures), rows)],
         "side_px": np.full(rows, SIDE_PX, np.int32),
         "split": ["train"] * rows,
