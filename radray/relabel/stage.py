@@ -16,11 +16,11 @@ from radray.errors import ConfigError
 from radray.regions import SHIPPED, load_regions
 from radray.relabel.config import RelabelConfig
 from radray.relabel.corrections import Part, decided_objects, region_terms
-from radray.relabel.policy import Decision, Source, decide_label, settle_verdicts
+from radray.relabel.policy import Decision, Settled, Source, decide_label, settle_verdicts
 from radray.relabel.sending import withdraw_all
 from radray.relabel.write_stage import run_corrections
 from radray.relabel.written import remove_all
-from radray.review.verdicts import Verdict, parse_verdicts
+from radray.review.verdicts import parse_verdicts
 from radray.score.versions import LATEST, latest_predictions
 
 LABELS_SCHEMA = pa.schema(
@@ -40,6 +40,8 @@ header or null; `confidence` and `bundle` belong to the model and are null for o
 
 _ROWS_PER_PART = 1024
 """Adjacent label rows whose corrections are counted together: one file of the table of what was written."""
+_HELD = ("disputed", "unsure", "against_model")
+"""Images held, by what keeps them from being settled; and those of them that the model would have changed."""
 _COLUMNS = ["uri", "row_id", "region", "code", "confidence", "abstained", "header_label", "bundle"]
 
 
@@ -52,15 +54,15 @@ def run_relabel(config: RelabelConfig) -> dict[str, Any]:
     """
     if config.undo:
         return _undo(config)
-    verdicts: dict[str, Verdict] = {}
-    conflicts = 0
-    if config.verdicts is not None:
-        verdicts, conflicts = settle_verdicts(parse_verdicts(storage.read_bytes(config.verdicts), config.verdicts))
+    settled = settle_verdicts(
+        [] if config.verdicts is None else parse_verdicts(storage.read_bytes(config.verdicts), config.verdicts)
+    )
+    verdicts = settled.verdicts
     predicted = latest_predictions(config.predictions)
     codes = _codes(predicted, config.regions)
     if unknown := sorted({each.region for each in verdicts.values() if each.region and each.region not in codes}):
         raise ConfigError(f"--verdicts {config.verdicts}: region {unknown[0]!r} is in no class list; correct that line")
-    labels = _Labels(config=config, predicted=predicted, codes=codes, verdicts=verdicts)
+    labels = _Labels(config=config, predicted=predicted, codes=codes, settled=settled)
     if config.kinds:
         corrected = run_corrections(config, labels.parts(), region_terms(codes, config.regions))
     else:
@@ -78,7 +80,8 @@ def run_relabel(config: RelabelConfig) -> dict[str, Any]:
         "changed": sum(count for kind, count in counts.items() if "→" in kind),
         "verdicts_used": len(labels.used),
         "verdicts_of_other_objects": len(verdicts) - len(labels.used),
-        "reviewers_disagree": conflicts,
+        "reviewers_disagree": len(settled.disputed),
+        "held": {what: labels.held[what] for what in _HELD},
         **corrected,
     }
 
@@ -90,8 +93,10 @@ class _Labels:
     config: RelabelConfig
     predicted: str
     codes: dict[str, str]
-    verdicts: dict[str, Verdict]
+    settled: Settled
     counts: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
+    """By `_HELD`."""
     rows: int = 0
     used: set[str] = field(default_factory=set)
     """Objects that a verdict was about."""
@@ -105,11 +110,9 @@ class _Labels:
         decided = _decided_at(config.predictions, files) if config.kinds else None
         for number, file in enumerate(files):
             predictions = storage.read_table(file, columns=_COLUMNS).to_pylist()
-            rows = [
-                _label(row, self.verdicts.get(row["uri"]), self.codes, config.min_confidence) for row in predictions
-            ]
+            rows = [self._label(row) for row in predictions]
             self.rows += len(rows)
-            self.used.update(row["uri"] for row in rows if row["uri"] in self.verdicts)
+            self.used.update(row["uri"] for row in rows if row["uri"] in self.settled.verdicts)
             self.counts.update(_kind(row) for row in rows)
             name = file.rsplit("/", 1)[-1]
             self.written.add(name)
@@ -118,9 +121,38 @@ class _Labels:
             if decided is None:
                 continue
             for start in range(0, len(rows), _ROWS_PER_PART):
-                objects = decided_objects(rows[start : start + _ROWS_PER_PART], self.verdicts, decided)
+                objects = decided_objects(rows[start : start + _ROWS_PER_PART], self.settled.verdicts, decided)
                 share = (number + min(1.0, (start + _ROWS_PER_PART) / len(rows))) / len(files)
                 yield Part(f"{name.removesuffix('.parquet')}.{start // _ROWS_PER_PART:05d}", objects, share)
+
+    def _label(self, row: dict[str, Any]) -> dict[str, Any]:
+        held = self.settled.is_held(row["uri"])
+        decision = self._decide(row, held=held)
+        if held:
+            self.held["disputed" if row["uri"] in self.settled.disputed else "unsure"] += 1
+            self.held["against_model"] += self._decide(row, held=False).source == Source.MODEL
+        by_model = decision.source == Source.MODEL
+        return {
+            "uri": row["uri"],
+            "row_id": row["row_id"],
+            "region": decision.region,
+            "code": self.codes.get(decision.region or ""),
+            "source": decision.source,
+            "previous": row["header_label"],
+            "confidence": row["confidence"] if by_model else None,
+            "bundle": row["bundle"] if by_model else None,
+        }
+
+    def _decide(self, row: dict[str, Any], *, held: bool) -> Decision:
+        return decide_label(
+            header=row["header_label"],
+            model=row["region"],
+            confidence=row["confidence"] or 0.0,
+            abstained=bool(row["abstained"]),
+            verdict=self.settled.verdicts.get(row["uri"]),
+            held=held,
+            min_confidence=self.config.min_confidence,
+        )
 
 
 def _decided_at(predictions: str, files: list[str]) -> datetime:
@@ -134,30 +166,6 @@ def _write_labels(url: str, rows: list[dict[str, Any]]) -> None:
     table = pa.Table.from_pylist(rows, schema=LABELS_SCHEMA)
     if not storage.exists(url) or not storage.read_table(url).equals(table):
         storage.write_table(url, table)
-
-
-def _label(
-    row: dict[str, Any], verdict: Verdict | None, codes: dict[str, str], min_confidence: float
-) -> dict[str, Any]:
-    decision: Decision = decide_label(
-        header=row["header_label"],
-        model=row["region"],
-        confidence=row["confidence"] or 0.0,
-        abstained=bool(row["abstained"]),
-        verdict=verdict,
-        min_confidence=min_confidence,
-    )
-    by_model = decision.source == Source.MODEL
-    return {
-        "uri": row["uri"],
-        "row_id": row["row_id"],
-        "region": decision.region,
-        "code": codes.get(decision.region or ""),
-        "source": decision.source,
-        "previous": row["header_label"],
-        "confidence": row["confidence"] if by_model else None,
-        "bundle": row["bundle"] if by_model else None,
-    }
 
 
 def _kind(row: dict[str, Any]) -> str:
