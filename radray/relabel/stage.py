@@ -15,7 +15,7 @@ from radray import storage
 from radray.errors import ConfigError
 from radray.regions import SHIPPED, load_regions
 from radray.relabel.config import RelabelConfig
-from radray.relabel.corrections import Part, decided_objects, region_terms
+from radray.relabel.corrections import Chunk, Part, decided_objects, region_terms, whole_objects
 from radray.relabel.policy import Decision, Settled, Source, decide_label, settle_verdicts
 from radray.relabel.sending import withdraw_all
 from radray.relabel.write_stage import run_corrections
@@ -67,8 +67,7 @@ def run_relabel(config: RelabelConfig) -> dict[str, Any]:
         corrected = run_corrections(config, labels.parts(), region_terms(codes, config.regions))
     else:
         corrected = {}
-        for _ in labels.parts():
-            pass
+        labels.write()
     if not config.dry_run:
         _remove_stale(config.output, labels.written)
     counts = labels.counts
@@ -104,10 +103,18 @@ class _Labels:
     """Names of the labels files."""
 
     def parts(self) -> Iterator[Part]:
-        """Write each labels file, then hand out its decided objects, a part at a time."""
-        config = self.config
+        """Write the labels files one by one and hand out their decided objects, a part at a time."""
+        decided = _decided_at(self.config.predictions, storage.list_files(self.predicted, ".parquet"))
+        for chunk in whole_objects(self._chunks()):
+            yield Part(chunk.name, decided_objects(chunk.rows, self.settled.verdicts, decided), chunk.share)
+
+    def write(self) -> None:
+        """Write the labels files, nothing more."""
+        for _ in self._chunks():
+            pass
+
+    def _chunks(self) -> Iterator[Chunk]:
         files = storage.list_files(self.predicted, ".parquet")
-        decided = _decided_at(config.predictions, files) if config.kinds else None
         for number, file in enumerate(files):
             predictions = storage.read_table(file, columns=_COLUMNS).to_pylist()
             rows = [self._label(row) for row in predictions]
@@ -116,14 +123,12 @@ class _Labels:
             self.counts.update(_kind(row) for row in rows)
             name = file.rsplit("/", 1)[-1]
             self.written.add(name)
-            if not config.dry_run:
-                _write_labels(storage.join(config.output, name), rows)
-            if decided is None:
-                continue
+            if not self.config.dry_run:
+                _write_labels(storage.join(self.config.output, name), rows)
             for start in range(0, len(rows), _ROWS_PER_PART):
-                objects = decided_objects(rows[start : start + _ROWS_PER_PART], self.settled.verdicts, decided)
+                some = rows[start : start + _ROWS_PER_PART]
                 share = (number + min(1.0, (start + _ROWS_PER_PART) / len(rows))) / len(files)
-                yield Part(f"{name.removesuffix('.parquet')}.{start // _ROWS_PER_PART:05d}", objects, share)
+                yield Chunk(f"{name.removesuffix('.parquet')}.{start // _ROWS_PER_PART:05d}", some, share)
 
     def _label(self, row: dict[str, Any]) -> dict[str, Any]:
         held = self.settled.is_held(row["uri"])

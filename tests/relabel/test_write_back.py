@@ -21,6 +21,7 @@ from radray import storage, tables
 from radray.dicom.parsing import lenient, parse
 from radray.errors import ConfigError
 from radray.relabel.config import RelabelConfig
+from radray.relabel.corrections import Chunk, whole_objects
 from radray.relabel.stage import run_relabel
 from radray.review.verdict_file import append_verdict
 from radray.review.verdicts import Verdict
@@ -279,6 +280,38 @@ def test_one_frame_of_several_does_not_decide_for_all(archive, tmp_path):
     found = written(config, "copy")
     assert {uri: row["reason"] for uri, row in found.items()} == {both: None, one: "some_frames", apart: "some_frames"}
     assert "1 of its 2 frames" in found[one]["message"]
+
+
+def test_frames_beyond_the_end_of_a_part_or_a_file_count_too(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("radray.relabel.stage._ROWS_PER_PART", 3)
+    uri = next(uri for uri in archive.changed if pixels(storage.read_bytes(uri))[0] == "1.2.840.10008.1.2.1")
+    dataset = pydicom.dcmread(uri)
+    dataset.NumberOfFrames = 3
+    dataset.PixelData = dataset.PixelData * 3
+    objects = [str(tmp_path / "archive" / name) for name in ("a.dcm", "b.dcm", "c.dcm", "d.dcm")]
+    for place in objects:
+        body = io.BytesIO()
+        dataset.save_as(body)
+        storage.write_bytes(place, body.getvalue())
+    keys = [f"{place}{frame}" for place in objects for frame in ("", "#frame=2", "#frame=3")]
+    # Five rows in one file, seven in the next, three a part: b stands across the files, c and d across parts.
+    for name, some in (("a", keys[:5]), ("b", keys[5:])):
+        write_predictions(str(tmp_path / "p" / f"{name}.parquet"), [prediction(key, REGIONS["skull"]) for key in some])
+    config = settings(str(tmp_path / "p"), tmp_path / "out")
+    summary = run_relabel(config)
+    assert (summary["rows_in"], summary["rows_out"]) == (12, 12)
+    assert {each: row["status"] for each, row in written(config, "copy").items()} == dict.fromkeys(objects, "ok")
+    assert summary["corrections"]["copy written"] == 4
+    before = contents(tmp_path / "out")
+    assert run_relabel(config)["corrections"]["copy kept"] == 4
+    assert contents(tmp_path / "out") == before
+
+
+def test_an_object_longer_than_parts_goes_with_its_last_frame():
+    chunks = [("p0", "ab"), ("p1", "bb"), ("p2", "bc"), ("p3", "d")]
+    made = [Chunk(name, [{"uri": f"/{key}.dcm#frame={n}"} for n, key in enumerate(keys)], 0.0) for name, keys in chunks]
+    found = [(chunk.name, "".join(row["uri"][1] for row in chunk.rows)) for chunk in whole_objects(made)]
+    assert found == [("p0", "a"), ("p1", ""), ("p2", "bbbbc"), ("p3", "d")]
 
 
 def test_exact_copies_share_one_file(archive, tmp_path):
