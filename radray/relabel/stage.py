@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from radray import storage
 from radray.errors import ConfigError
 from radray.regions import SHIPPED, load_regions
+from radray.relabel.archive_guard import check_outside_archive
 from radray.relabel.config import RelabelConfig
 from radray.relabel.corrections import Chunk, Part, decided_objects, region_terms, whole_objects
 from radray.relabel.policy import Decision, Settled, Source, decide_label, settle_verdicts
@@ -49,11 +50,12 @@ def run_relabel(config: RelabelConfig) -> dict[str, Any]:
     """Run the stage; return its summary.
 
     Raises:
-        ConfigError: The verdicts file cannot be read, names a region that has no code anywhere, or something is to be
-            written about a region that DICOM has no name for.
+        ConfigError: Copies or reports would lie in the archive, the verdicts file cannot be read or names a region that
+            has no code anywhere, or something is to be written about a region that DICOM has no name for.
     """
     if config.undo:
         return _undo(config)
+    check_outside_archive(config)
     settled = settle_verdicts(
         [] if config.verdicts is None else parse_verdicts(storage.read_bytes(config.verdicts), config.verdicts)
     )

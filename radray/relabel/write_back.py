@@ -13,7 +13,7 @@ from typing import NamedTuple
 from radray import storage
 from radray.archive import fetch
 from radray.dicom.correction import Corrected, RegionCorrection, Source, correct_region, open_source
-from radray.errors import ConfigError, ObjectError, Reason, Status
+from radray.errors import ObjectError, Reason, Status
 from radray.relabel.config import Kind, RelabelConfig
 from radray.relabel.corrections import Decided, Part, RegionTerm, wanted_kinds
 from radray.relabel.written import (
@@ -113,7 +113,6 @@ class WriteBack:
         """Write what a part needs, and its rows of the table; a few objects at a time."""
         url = part_url(self._config.output, part.name)
         kept, made, outdated = self.plan(part)
-        self._refuse_archive(made)
         self.counts.update(f"{row['kind']} {row['reason'] or 'kept'}" for row in kept)
         done: list[Row] = []
         source = iter(made)
@@ -133,13 +132,6 @@ class WriteBack:
                 self._tell(part.share, len(done) / len(made) / len(self._roots))
         self._share = part.share
         write_part(url, [*kept, *done, *outdated])
-
-    def _refuse_archive(self, made: list[Missing]) -> None:
-        for root in dict.fromkeys(self._roots.values()):
-            if any((missing.decided.place or "").startswith(root + "/") for missing in made):
-                raise ConfigError(
-                    f"{root} holds objects of the archive, which is never written to; choose another folder"
-                )
 
     def _put(self, url: str, body: bytes) -> int:
         """Write a file unless it is there already, from a run that was killed; bytes written."""

@@ -20,6 +20,7 @@ import pytest
 from radray import storage, tables
 from radray.dicom.parsing import lenient, parse
 from radray.errors import ConfigError
+from radray.relabel.archive_guard import check_outside_archive
 from radray.relabel.config import RelabelConfig
 from radray.relabel.corrections import Chunk, whole_objects
 from radray.relabel.stage import run_relabel
@@ -32,7 +33,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def archive(phantom_archive, tmp_path_factory):
-    return predict_changes(phantom_archive.archive, phantom_archive.truth, tmp_path_factory.mktemp("predictions"))
+    folder = tmp_path_factory.mktemp("predictions")
+    storage.write_json(f"{folder}/_manifest/0000/done.json", {"archive": phantom_archive.archive})
+    return predict_changes(phantom_archive.archive, phantom_archive.truth, folder)
 
 
 @pytest.fixture
@@ -268,9 +271,10 @@ def test_one_frame_of_several_does_not_decide_for_all(archive, tmp_path):
     dataset = pydicom.dcmread(uri)
     dataset.NumberOfFrames = 2
     dataset.PixelData = dataset.PixelData * 2
-    for name in ("both", "one", "apart"):
-        dataset.save_as(tmp_path / f"{name}.dcm")
-    both, one, apart = (str(tmp_path / f"{name}.dcm") for name in ("both", "one", "apart"))
+    (tmp_path / "archive").mkdir()
+    both, one, apart = (str(tmp_path / "archive" / f"{name}.dcm") for name in ("both", "one", "apart"))
+    for path in (both, one, apart):
+        dataset.save_as(path)
     rows = [prediction(both, REGIONS["skull"]), prediction(f"{both}#frame=2", REGIONS["skull"])]
     rows += [prediction(one, REGIONS["skull"])]
     rows += [prediction(apart, REGIONS["skull"]), prediction(f"{apart}#frame=2", REGIONS["knee"])]
@@ -316,7 +320,7 @@ def test_an_object_longer_than_parts_goes_with_its_last_frame():
 
 def test_exact_copies_share_one_file(archive, tmp_path):
     body = storage.read_bytes(archive.changed[0])
-    uris = [str(tmp_path / name) for name in ("a.dcm", "b.dcm")]
+    uris = [str(tmp_path / "archive" / name) for name in ("a.dcm", "b.dcm")]
     for uri in uris:
         storage.write_bytes(uri, body)
     write_predictions(str(tmp_path / "p" / "a.parquet"), [prediction(uri, REGIONS["skull"]) for uri in uris])
@@ -350,12 +354,63 @@ def test_copies_under_the_old_uid_give_way_to_copies_under_new_ones(archive, tmp
     assert len(contents(config.copies)) == 2
 
 
-def test_nothing_is_written_into_the_archive(archive):
-    config = RelabelConfig(predictions=archive.predictions, output=f"{archive.archive}-labels", copies=archive.archive)
+@pytest.mark.parametrize("option", ["copies", "sr"])
+@pytest.mark.parametrize("place", ["", "/corrected", "/../archive/x", "/..", "link", "link/corrected"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_nothing_is_written_into_the_archive(archive, tmp_path, option, place, dry_run):
+    if place.startswith("link"):
+        (tmp_path / "link").symlink_to(archive.archive)
+    url = str(tmp_path / place) if place.startswith("link") else archive.archive + place
+    names = {"output": str(tmp_path / "labels"), option: url, "dry_run": dry_run}
+    config = RelabelConfig(predictions=archive.predictions, **names)
     before = contents(archive.archive)
-    with pytest.raises(ConfigError, match="holds objects of the archive, which is never written to"):
-        run_relabel(config)
+    for refused in (config.check, lambda: run_relabel(config)):
+        with pytest.raises(ConfigError, match="the archive.*, which is never written to"):
+            refused()
     assert contents(archive.archive) == before
+    assert not Path(archive.archive, "corrected").exists()
+    assert contents(names["output"]) == {}
+
+
+def recorded(tmp_path, archive, uris):
+    """Predictions beside the listing of an archive that they were made from."""
+    rows = [prediction(uri, REGIONS["skull"]) for uri in uris]
+    write_predictions(f"{tmp_path}/p/a.parquet", rows)
+    storage.write_json(f"{tmp_path}/p/_manifest/0000/done.json", {"archive": archive, "objects": len(uris)})
+    return f"{tmp_path}/p"
+
+
+BUCKET = "s3://export"
+
+
+@pytest.mark.parametrize(
+    ("archive", "copies", "refused"),
+    [
+        (f"{BUCKET}/2024", f"{BUCKET}/2024/copies", True),
+        (f"{BUCKET}/2024", "s3a://export/2024/copies/", True),
+        (f"{BUCKET}/2024", BUCKET, True),
+        (f"{BUCKET}/2024", f"{BUCKET}/2024-copies", False),
+        (f"{BUCKET}/2024", f"{BUCKET}/copies", False),
+        (BUCKET, f"{BUCKET}/copies", True),
+        ("s3://lists/2024.csv", f"{BUCKET}/2024/a/copies", True),
+        ("s3://lists/2024.csv", f"{BUCKET}/2024/a", True),
+        ("s3://lists/2024.csv", f"{BUCKET}/2024", True),
+        ("s3://lists/2024.csv", f"{BUCKET}/2024/copies", False),
+        (None, f"{BUCKET}/2024/copies", True),
+        (None, f"{BUCKET}/copies", False),
+    ],
+)
+def test_where_copies_may_lie_beside_an_archive(tmp_path, archive, copies, refused):
+    uris = [f"{BUCKET}/2024/a/1.dcm", f"{BUCKET}/2024/b/export.zip::a/2.dcm", f"{BUCKET}/2024/c/3.dcm#frame=2", "feed"]
+    predictions = recorded(tmp_path, archive, uris)
+    if archive is None:
+        storage.remove(f"{predictions}/_manifest")
+    config = RelabelConfig(predictions=predictions, output=str(tmp_path / "out"), copies=copies)
+    if refused:
+        with pytest.raises(ConfigError, match="the archive.*, which is never written to"):
+            check_outside_archive(config)
+    else:
+        check_outside_archive(config)
 
 
 def test_tables_and_summary_hold_no_identity(archive, config):
