@@ -318,6 +318,30 @@ def test_an_object_longer_than_parts_goes_with_its_last_frame():
     assert found == [("p0", "a"), ("p1", ""), ("p2", "bbbbc"), ("p3", "d")]
 
 
+def test_a_source_that_changed_gets_another_copy(archive, s3, tmp_path):
+    bodies = [storage.read_bytes(uri) for uri in archive.changed[:3]]
+    uris = [str(tmp_path / "archive" / "a.dcm"), str(tmp_path / "archive" / "b.dcm"), f"{s3}/archive/c.dcm"]
+    for uri, body in zip(uris, bodies, strict=True):
+        storage.write_bytes(uri, body)
+    write_predictions(str(tmp_path / "p" / "a.parquet"), [prediction(uri, REGIONS["skull"]) for uri in uris])
+    config = settings(str(tmp_path / "p"), tmp_path / "out")
+    run_relabel(config)
+    old = written(config, "copy")
+    assert run_relabel(config)["corrections"]["copy kept"] == 3
+    for uri in (uris[0], uris[2]):
+        storage.write_bytes(uri, bodies[1])
+    dry = run_relabel(RelabelConfig(**{**vars(config), "dry_run": True}))["would"]
+    assert (dry["copy to write"], dry["copy kept"]) == (2, 1)
+    assert run_relabel(config)["corrections"]["copy written"] == 2
+    new = written(config, "copy")
+    for uri in uris:
+        assert pixels(storage.read_bytes(new[uri]["url"])) == pixels(bodies[1])
+    assert not storage.exists(old[uris[0]]["url"])
+    storage.remove(uris[0])
+    kept = run_relabel(config)["corrections"]
+    assert (kept["copy kept"], kept["removed"]) == (3, 0)
+
+
 def test_exact_copies_share_one_file(archive, tmp_path):
     body = storage.read_bytes(archive.changed[0])
     uris = [str(tmp_path / "archive" / name) for name in ("a.dcm", "b.dcm")]
