@@ -170,6 +170,17 @@ def region_terms(codes: Mapping[str, str], regions: str | None) -> dict[str, Reg
     Raises:
         ConfigError: A region that none of them knows.
     """
+    terms = known_terms(codes, regions)
+    for name, code in codes.items():
+        if name not in terms:
+            raise ConfigError(
+                f"region {name!r} (code {code}) has no BodyPartExamined; give its class list by --regions"
+            )
+    return terms
+
+
+def known_terms(codes: Mapping[str, str], regions: str | None) -> dict[str, RegionTerm]:
+    """As `region_terms`, of the regions that have a name alone."""
     known = {
         (region.name, region.snomed_code): RegionTerm(
             region.body_part_examined, region.snomed_code, region.snomed_meaning
@@ -178,14 +189,8 @@ def region_terms(codes: Mapping[str, str], regions: str | None) -> dict[str, Reg
         for region in load_regions(spec).regions
     }
     by_code = {part.code: RegionTerm(part.term, part.code, part.meaning) for part in body_parts().values()}
-    terms = {}
-    for name, code in codes.items():
-        if (found := known.get((name, code)) or by_code.get(code)) is None:
-            raise ConfigError(
-                f"region {name!r} (code {code}) has no BodyPartExamined; give its class list by --regions"
-            )
-        terms[name] = found
-    return terms
+    found = {name: known.get((name, code)) or by_code.get(code) for name, code in codes.items()}
+    return {name: term for name, term in found.items() if term is not None}
 
 
 def look_up_objects(parts: Iterable[Part], index: str | None) -> Iterator[Part]:

@@ -16,11 +16,11 @@ from radray.errors import ConfigError
 from radray.regions import SHIPPED, load_regions
 from radray.relabel.archive_guard import check_outside_archive
 from radray.relabel.config import RelabelConfig
-from radray.relabel.corrections import Chunk, Part, decided_objects, region_terms, whole_objects
+from radray.relabel.corrections import Chunk, Part, decided_objects, known_terms, region_terms, whole_objects
 from radray.relabel.policy import Decision, Settled, Source, decide_label, settle_verdicts
 from radray.relabel.sending import withdraw_all
-from radray.relabel.write_stage import run_corrections
-from radray.relabel.written import remove_all
+from radray.relabel.write_stage import count_left, run_corrections
+from radray.relabel.written import parts_of, remove_all
 from radray.review.verdicts import parse_verdicts
 from radray.score.versions import LATEST, latest_predictions
 
@@ -67,6 +67,8 @@ def run_relabel(config: RelabelConfig) -> dict[str, Any]:
     labels = _Labels(config=config, predicted=predicted, codes=codes, settled=settled)
     if config.kinds:
         corrected = run_corrections(config, labels.parts(), region_terms(codes, config.regions))
+    elif parts_of(config.output):
+        corrected = {"left_as_they_are": count_left(config, labels.parts(), known_terms(codes, config.regions))}
     else:
         corrected = {}
         labels.write()

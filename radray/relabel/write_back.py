@@ -59,7 +59,7 @@ class WriteBack:
     """One run's writer; everything in it happens within `lenient()`.
 
     Args:
-        config: With at least one folder to write to.
+        config: With folders to write to; without any it only plans, and looks at no source.
         terms: How DICOM names each region.
     """
 
@@ -81,13 +81,14 @@ class WriteBack:
         rows = read_part(part_url(self._config.output, part.name))
         old = {(row["uri"], row["kind"]): row for row in rows if row["status"] != OUTDATED}
         kept, made = [], []
-        etags = self._etags(decided for decided in part.objects if any((decided.uri, kind) in old for kind in Kind))
+        known = [each for each in part.objects if any((each.uri, kind) in old for kind in Kind)]
+        etags = self._etags(known) if self._roots else {}
         for decided in part.objects:
             digest = decided.digest(self._terms.get(decided.region or ""))
             todo, copy = [], None
             for kind in sorted(wanted_kinds(decided, report_all=self._config.sr_of == "decided")):
                 row = old.get((decided.uri, kind))
-                if row is not None and self._stands(row, decided, digest, etags[decided.uri]):
+                if row is not None and self._stands(row, decided, digest, etags.get(decided.uri)):
                     kept.append(row)
                     copy = row["sop_instance_uid"] if kind == Kind.COPY else copy
                 elif kind in self._roots:

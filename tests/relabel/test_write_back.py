@@ -155,6 +155,23 @@ def test_a_changed_verdict_replaces_its_copy_alone(archive, config, tmp_path):
     assert all(after[path] == before[path] for path in set(after) & set(before))
 
 
+def test_a_run_without_folders_tells_of_copies_that_no_longer_fit(archive, tmp_path, capsys):
+    uris = archive.changed[:3]
+    write_predictions(str(tmp_path / "p" / "a.parquet"), [prediction(uri, REGIONS["skull"]) for uri in uris])
+    run_relabel(settings(str(tmp_path / "p"), tmp_path))
+    before = contents(tmp_path / "copies")
+    labels = RelabelConfig(predictions=str(tmp_path / "p"), output=str(tmp_path / "output"))
+    capsys.readouterr()
+    assert run_relabel(labels)["left_as_they_are"] == 0
+    assert "earlier runs" not in capsys.readouterr().err
+    append_verdict(tmp_path / "v.csv", Verdict(uri=uris[0], reviewer="ab", verdict="correct", region="foot"))
+    append_verdict(tmp_path / "v.csv", Verdict(uri=uris[1], reviewer="ab", verdict="unsure"))
+    summary = run_relabel(RelabelConfig(**{**vars(labels), "verdicts": str(tmp_path / "v.csv")}))
+    assert summary["left_as_they_are"] == 4
+    assert "4 copies, reports and notes of earlier runs" in capsys.readouterr().err
+    assert contents(tmp_path / "copies") == before
+
+
 def test_killed_at_any_moment_and_started_again_the_same_files(archive, config, tmp_path):
     run_relabel(config)
     whole = {path.rsplit("/", 1)[-1]: body for path, (body, _) in contents(config.copies).items()}
