@@ -64,6 +64,12 @@ def ensure_manifest(
     return Manifest(url=finished[-1], objects=facts["objects"], digest=facts["digest"])
 
 
+def listed_archive(output: str) -> str | None:
+    """URL of the archive whose newest listing lies below `output`, None where no listing is there."""
+    finished = _finished(_folder(output))
+    return str(storage.read_json(storage.join(finished[-1], _DONE))["archive"]) if finished else None
+
+
 def renew_manifest(
     archive: str, output: str, old: Manifest, *, key: Key | None = None, rows_per_shard: int = _ROWS_PER_SHARD
 ) -> Manifest:

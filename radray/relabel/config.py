@@ -99,8 +99,8 @@ class RelabelConfig:
         """Look at the URLs before any work.
 
         Raises:
-            ConfigError: An input is missing, an output cannot be written or is no place of its own, the PACS does not
-                answer, or there is nothing to undo.
+            ConfigError: An input is missing, an output cannot be written or is no place of its own, copies would lie in
+                the archive, the PACS does not answer, or there is nothing to undo.
         """
         storage.check_input(self.predictions, "--predictions")
         latest_predictions(self.predictions)
@@ -112,6 +112,9 @@ class RelabelConfig:
             storage.check_input(self.index, "--index")
             if not storage.list_files(self.index, ".parquet"):
                 raise ConfigError(f"--index {self.index}: no Parquet files are there; run jobs/index.py first")
+        from radray.relabel.archive_guard import check_outside_archive  # which names this module
+
+        check_outside_archive(self)
         storage.check_output(self.output, "--output")
         folders = {"--copies": self.copies, "--sr": self.sr}
         given = {option: storage.check_output(url, option) for option, url in folders.items() if url is not None}

@@ -72,6 +72,37 @@ class Part(NamedTuple):
     """How much of all labels is done with this part, 0 to 1."""
 
 
+class Chunk(NamedTuple):
+    """Some adjacent rows of one labels file, and what the part made of them is called."""
+
+    name: str
+    rows: list[dict[str, Any]]
+    share: float
+    """How much of all labels is done with them, 0 to 1."""
+
+
+def whole_objects(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The same rows; where a chunk ends among the frames of an object, those go into the next one."""
+    held: Chunk | None = None
+    for chunk in chunks:
+        if held is not None:
+            last = _object_key(held.rows[-1])
+            if _object_key(chunk.rows[0]) == last:
+                own = next((n for n, row in enumerate(reversed(held.rows)) if _object_key(row) != last), len(held.rows))
+                cut = len(held.rows) - own
+                chunk = chunk._replace(rows=held.rows[cut:] + chunk.rows)
+                held = held._replace(rows=held.rows[:cut])
+            yield held
+        held = chunk
+    if held is not None:
+        yield held
+
+
+def _object_key(row: Mapping[str, Any]) -> str:
+    frame = _FRAME.fullmatch(row["uri"])
+    return frame[1] if frame else str(row["uri"])
+
+
 def decided_objects(rows: list[dict[str, Any]], verdicts: Mapping[str, Verdict], scored: datetime) -> list[Decided]:
     """The objects among label rows that somebody decided on.
 
@@ -82,8 +113,7 @@ def decided_objects(rows: list[dict[str, Any]], verdicts: Mapping[str, Verdict],
     """
     by_object: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        frame = _FRAME.fullmatch(row["uri"])
-        by_object.setdefault(frame[1] if frame else row["uri"], []).append(row)
+        by_object.setdefault(_object_key(row), []).append(row)
     decided = []
     for uri, frames in by_object.items():
         by_someone = [row for row in frames if row["source"] in (Source.REVIEWER, Source.MODEL)]
@@ -140,6 +170,17 @@ def region_terms(codes: Mapping[str, str], regions: str | None) -> dict[str, Reg
     Raises:
         ConfigError: A region that none of them knows.
     """
+    terms = known_terms(codes, regions)
+    for name, code in codes.items():
+        if name not in terms:
+            raise ConfigError(
+                f"region {name!r} (code {code}) has no BodyPartExamined; give its class list by --regions"
+            )
+    return terms
+
+
+def known_terms(codes: Mapping[str, str], regions: str | None) -> dict[str, RegionTerm]:
+    """As `region_terms`, of the regions that have a name alone."""
     known = {
         (region.name, region.snomed_code): RegionTerm(
             region.body_part_examined, region.snomed_code, region.snomed_meaning
@@ -148,14 +189,8 @@ def region_terms(codes: Mapping[str, str], regions: str | None) -> dict[str, Reg
         for region in load_regions(spec).regions
     }
     by_code = {part.code: RegionTerm(part.term, part.code, part.meaning) for part in body_parts().values()}
-    terms = {}
-    for name, code in codes.items():
-        if (found := known.get((name, code)) or by_code.get(code)) is None:
-            raise ConfigError(
-                f"region {name!r} (code {code}) has no BodyPartExamined; give its class list by --regions"
-            )
-        terms[name] = found
-    return terms
+    found = {name: known.get((name, code)) or by_code.get(code) for name, code in codes.items()}
+    return {name: term for name, term in found.items() if term is not None}
 
 
 def look_up_objects(parts: Iterable[Part], index: str | None) -> Iterator[Part]:

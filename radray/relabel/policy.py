@@ -1,4 +1,7 @@
-"""Who decides an image's label: the reviewer, else a confident model that the header does not bear out, else it."""
+"""Who decides an image's label: the reviewer, else a confident model that the header does not bear out, else it.
+
+What reviewers looked at and did not settle is held: it stays as the header has it, whatever the model says.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ def decide_label(
     confidence: float,
     abstained: bool,
     verdict: Verdict | None,
+    held: bool,
     min_confidence: float,
 ) -> Decision:
     """Apply the policy to one image.
@@ -42,32 +46,41 @@ def decide_label(
         model: The bundle's region, None where there is no prediction.
         confidence: Of the model, 0 to 1.
         abstained: The bundle abstained; its region does not count then.
-        verdict: The standing verdict on the image, None without.
+        verdict: The settled verdict on the image, None without.
+        held: Reviewers looked at the image and settled nothing.
         min_confidence: The model speaks from here on.
     """
     if verdict is not None and verdict.verdict in (Ruling.CONFIRM, Ruling.CORRECT):
         return Decision(verdict.region, Source.REVIEWER)
     if verdict is not None and verdict.verdict == Ruling.OUT_OF_DOMAIN:
         return Decision(None, Source.REVIEWER)
-    if model is not None and model != header and not abstained and confidence >= min_confidence:
+    if not held and model is not None and model != header and not abstained and confidence >= min_confidence:
         return Decision(model, Source.MODEL)
     return Decision(header, Source.HEADER) if header is not None else Decision(None, None)
 
 
-def settle_verdicts(verdicts: Iterable[Verdict]) -> tuple[dict[str, Verdict], int]:
-    """One verdict an image, and how many images the reviewers disagree on.
+class Settled(NamedTuple):
+    """What the reviewers say in the end; no image is in two of these."""
 
-    A reviewer who is unsure does not outvote one who is not. Where the others disagree nobody's verdict stands, and the
-    image stays as it is until they agree.
-    """
-    by_image: dict[str, list[Verdict]] = {}
+    verdicts: dict[str, Verdict]
+    """By `uri`, where all who are sure agree."""
+    disputed: frozenset[str]
+    """Images about which reviewers who are sure disagree."""
+    unsure: frozenset[str]
+    """Images that were looked at, and nobody is sure."""
+
+    def is_held(self, uri: str) -> bool:
+        """Whether an image stays as it is until reviewers settle it."""
+        return uri in self.disputed or uri in self.unsure
+
+
+def settle_verdicts(verdicts: Iterable[Verdict]) -> Settled:
+    """One verdict an image; a reviewer who is unsure does not outvote one who is not."""
+    sure: dict[str, list[Verdict]] = {}
+    seen = set()
     for (uri, _), verdict in standing_verdicts(verdicts).items():
-        if verdict.verdict != Ruling.UNSURE:
-            by_image.setdefault(uri, []).append(verdict)
-    outcomes = {uri: {_outcome(verdict) for verdict in given} for uri, given in by_image.items()}
-    settled = {uri: given[-1] for uri, given in by_image.items() if len(outcomes[uri]) == 1}
-    return settled, len(by_image) - len(settled)
-
-
-def _outcome(verdict: Verdict) -> str | None:
-    return None if verdict.verdict == Ruling.OUT_OF_DOMAIN else verdict.region
+        seen.add(uri)
+        if verdict.outcome is not None:
+            sure.setdefault(uri, []).append(verdict)
+    agreed = {uri: given[-1] for uri, given in sure.items() if len({verdict.outcome for verdict in given}) == 1}
+    return Settled(agreed, frozenset(sure.keys() - agreed.keys()), frozenset(seen - sure.keys()))

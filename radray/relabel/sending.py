@@ -68,6 +68,8 @@ def send_written(config: RelabelConfig) -> dict[str, Any]:
     finally:
         client.close()
     unsent = sum(len(list(rows_to_send(config, read_part(part), stored))) for part in parts) if stopped else 0
+    if stopped:
+        print(f"relabel: --stow {config.stow} stopped: {stopped} · {unsent:,} not sent, run again", file=sys.stderr)
     return {**{what: counts[what] for what in sorted(counts)}, "stopped": stopped, "unsent": unsent}
 
 
@@ -88,7 +90,7 @@ def withdraw_all(config: RelabelConfig) -> dict[str, Any]:
             _withdraw(client, config, part, rows, rows, counts)
             counts["notes remain"] += sum(row["kind"] == Kind.REJECTION and row["sent"] == STORED for row in rows)
     except PacsUnreachable as error:
-        raise ConfigError(f"--stow {config.stow}: the PACS cannot be reached ({error}); undo once more") from error
+        raise ConfigError(f"--stow {config.stow}: the PACS gives no usable answer ({error}); undo once more") from error
     finally:
         client.close()
     return {what: counts[what] for what in sorted(counts)}

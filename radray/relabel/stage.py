@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 from radray import storage
 from radray.errors import ConfigError
 from radray.regions import SHIPPED, load_regions
+from radray.relabel.archive_guard import check_outside_archive
 from radray.relabel.config import RelabelConfig
-from radray.relabel.corrections import Part, decided_objects, region_terms
-from radray.relabel.policy import Decision, Source, decide_label, settle_verdicts
+from radray.relabel.corrections import Chunk, Part, decided_objects, known_terms, region_terms, whole_objects
+from radray.relabel.policy import Decision, Settled, Source, decide_label, settle_verdicts
 from radray.relabel.sending import withdraw_all
-from radray.relabel.write_stage import run_corrections
-from radray.relabel.written import remove_all
-from radray.review.verdicts import Verdict, parse_verdicts
+from radray.relabel.write_stage import count_left, run_corrections
+from radray.relabel.written import parts_of, remove_all
+from radray.review.verdicts import parse_verdicts
 from radray.score.versions import LATEST, latest_predictions
 
 LABELS_SCHEMA = pa.schema(
@@ -40,6 +41,8 @@ header or null; `confidence` and `bundle` belong to the model and are null for o
 
 _ROWS_PER_PART = 1024
 """Adjacent label rows whose corrections are counted together: one file of the table of what was written."""
+_HELD = ("disputed", "unsure", "against_model")
+"""Images held, by what keeps them from being settled; and those of them that the model would have changed."""
 _COLUMNS = ["uri", "row_id", "region", "code", "confidence", "abstained", "header_label", "bundle"]
 
 
@@ -47,26 +50,28 @@ def run_relabel(config: RelabelConfig) -> dict[str, Any]:
     """Run the stage; return its summary.
 
     Raises:
-        ConfigError: The verdicts file cannot be read, names a region that has no code anywhere, or something is to be
-            written about a region that DICOM has no name for.
+        ConfigError: Copies or reports would lie in the archive, the verdicts file cannot be read or names a region that
+            has no code anywhere, or something is to be written about a region that DICOM has no name for.
     """
     if config.undo:
         return _undo(config)
-    verdicts: dict[str, Verdict] = {}
-    conflicts = 0
-    if config.verdicts is not None:
-        verdicts, conflicts = settle_verdicts(parse_verdicts(storage.read_bytes(config.verdicts), config.verdicts))
+    check_outside_archive(config)
+    settled = settle_verdicts(
+        [] if config.verdicts is None else parse_verdicts(storage.read_bytes(config.verdicts), config.verdicts)
+    )
+    verdicts = settled.verdicts
     predicted = latest_predictions(config.predictions)
     codes = _codes(predicted, config.regions)
     if unknown := sorted({each.region for each in verdicts.values() if each.region and each.region not in codes}):
         raise ConfigError(f"--verdicts {config.verdicts}: region {unknown[0]!r} is in no class list; correct that line")
-    labels = _Labels(config=config, predicted=predicted, codes=codes, verdicts=verdicts)
+    labels = _Labels(config=config, predicted=predicted, codes=codes, settled=settled)
     if config.kinds:
         corrected = run_corrections(config, labels.parts(), region_terms(codes, config.regions))
+    elif parts_of(config.output):
+        corrected = {"left_as_they_are": count_left(config, labels.parts(), known_terms(codes, config.regions))}
     else:
         corrected = {}
-        for _ in labels.parts():
-            pass
+        labels.write()
     if not config.dry_run:
         _remove_stale(config.output, labels.written)
     counts = labels.counts
@@ -78,7 +83,8 @@ def run_relabel(config: RelabelConfig) -> dict[str, Any]:
         "changed": sum(count for kind, count in counts.items() if "→" in kind),
         "verdicts_used": len(labels.used),
         "verdicts_of_other_objects": len(verdicts) - len(labels.used),
-        "reviewers_disagree": conflicts,
+        "reviewers_disagree": len(settled.disputed),
+        "held": {what: labels.held[what] for what in _HELD},
         **corrected,
     }
 
@@ -90,8 +96,10 @@ class _Labels:
     config: RelabelConfig
     predicted: str
     codes: dict[str, str]
-    verdicts: dict[str, Verdict]
+    settled: Settled
     counts: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
+    """By `_HELD`."""
     rows: int = 0
     used: set[str] = field(default_factory=set)
     """Objects that a verdict was about."""
@@ -99,28 +107,61 @@ class _Labels:
     """Names of the labels files."""
 
     def parts(self) -> Iterator[Part]:
-        """Write each labels file, then hand out its decided objects, a part at a time."""
-        config = self.config
+        """Write the labels files one by one and hand out their decided objects, a part at a time."""
+        decided = _decided_at(self.config.predictions, storage.list_files(self.predicted, ".parquet"))
+        for chunk in whole_objects(self._chunks()):
+            yield Part(chunk.name, decided_objects(chunk.rows, self.settled.verdicts, decided), chunk.share)
+
+    def write(self) -> None:
+        """Write the labels files, nothing more."""
+        for _ in self._chunks():
+            pass
+
+    def _chunks(self) -> Iterator[Chunk]:
         files = storage.list_files(self.predicted, ".parquet")
-        decided = _decided_at(config.predictions, files) if config.kinds else None
         for number, file in enumerate(files):
             predictions = storage.read_table(file, columns=_COLUMNS).to_pylist()
-            rows = [
-                _label(row, self.verdicts.get(row["uri"]), self.codes, config.min_confidence) for row in predictions
-            ]
+            rows = [self._label(row) for row in predictions]
             self.rows += len(rows)
-            self.used.update(row["uri"] for row in rows if row["uri"] in self.verdicts)
+            self.used.update(row["uri"] for row in rows if row["uri"] in self.settled.verdicts)
             self.counts.update(_kind(row) for row in rows)
             name = file.rsplit("/", 1)[-1]
             self.written.add(name)
-            if not config.dry_run:
-                _write_labels(storage.join(config.output, name), rows)
-            if decided is None:
-                continue
+            if not self.config.dry_run:
+                _write_labels(storage.join(self.config.output, name), rows)
             for start in range(0, len(rows), _ROWS_PER_PART):
-                objects = decided_objects(rows[start : start + _ROWS_PER_PART], self.verdicts, decided)
+                some = rows[start : start + _ROWS_PER_PART]
                 share = (number + min(1.0, (start + _ROWS_PER_PART) / len(rows))) / len(files)
-                yield Part(f"{name.removesuffix('.parquet')}.{start // _ROWS_PER_PART:05d}", objects, share)
+                yield Chunk(f"{name.removesuffix('.parquet')}.{start // _ROWS_PER_PART:05d}", some, share)
+
+    def _label(self, row: dict[str, Any]) -> dict[str, Any]:
+        held = self.settled.is_held(row["uri"])
+        decision = self._decide(row, held=held)
+        if held:
+            self.held["disputed" if row["uri"] in self.settled.disputed else "unsure"] += 1
+            self.held["against_model"] += self._decide(row, held=False).source == Source.MODEL
+        by_model = decision.source == Source.MODEL
+        return {
+            "uri": row["uri"],
+            "row_id": row["row_id"],
+            "region": decision.region,
+            "code": self.codes.get(decision.region or ""),
+            "source": decision.source,
+            "previous": row["header_label"],
+            "confidence": row["confidence"] if by_model else None,
+            "bundle": row["bundle"] if by_model else None,
+        }
+
+    def _decide(self, row: dict[str, Any], *, held: bool) -> Decision:
+        return decide_label(
+            header=row["header_label"],
+            model=row["region"],
+            confidence=row["confidence"] or 0.0,
+            abstained=bool(row["abstained"]),
+            verdict=self.settled.verdicts.get(row["uri"]),
+            held=held,
+            min_confidence=self.config.min_confidence,
+        )
 
 
 def _decided_at(predictions: str, files: list[str]) -> datetime:
@@ -134,30 +175,6 @@ def _write_labels(url: str, rows: list[dict[str, Any]]) -> None:
     table = pa.Table.from_pylist(rows, schema=LABELS_SCHEMA)
     if not storage.exists(url) or not storage.read_table(url).equals(table):
         storage.write_table(url, table)
-
-
-def _label(
-    row: dict[str, Any], verdict: Verdict | None, codes: dict[str, str], min_confidence: float
-) -> dict[str, Any]:
-    decision: Decision = decide_label(
-        header=row["header_label"],
-        model=row["region"],
-        confidence=row["confidence"] or 0.0,
-        abstained=bool(row["abstained"]),
-        verdict=verdict,
-        min_confidence=min_confidence,
-    )
-    by_model = decision.source == Source.MODEL
-    return {
-        "uri": row["uri"],
-        "row_id": row["row_id"],
-        "region": decision.region,
-        "code": codes.get(decision.region or ""),
-        "source": decision.source,
-        "previous": row["header_label"],
-        "confidence": row["confidence"] if by_model else None,
-        "bundle": row["bundle"] if by_model else None,
-    }
 
 
 def _kind(row: dict[str, Any]) -> str:

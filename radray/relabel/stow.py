@@ -13,8 +13,9 @@ import os
 import secrets
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx
 
@@ -75,7 +76,8 @@ class StowClient:
             SOP Instance UID → None where it was stored, else why not.
 
         Raises:
-            PacsUnreachable: No answer, or one that says nothing about the objects, after the last attempt.
+            PacsUnreachable: No answer, or one that says nothing about the objects, after the last attempt. What says
+                that they were stored is a DICOM JSON or XML document that names them (PS3.18 10.5.3), nothing else.
         """
         boundary = f"radray-{secrets.token_hex(16)}"
         head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
@@ -96,14 +98,21 @@ class StowClient:
             time.sleep(pause_s)
         if answer.status_code in _USELESS or answer.is_redirect:
             raise PacsUnreachable(f"HTTP {answer.status_code}")
-        return _outcomes(answer, list(bodies))
+        outcomes = _outcomes(answer, list(bodies))
+        if answer.is_success and set(outcomes.values()) == {_not_named(answer)}:
+            raise PacsUnreachable(
+                f"HTTP {answer.status_code} with {_content_type(answer)}, which names none of the objects sent; is "
+                "--stow the root of its DICOMweb, and are the credentials set?"
+            )
+        return outcomes
 
 
 def check_pacs(url: str) -> None:
     """Ask the PACS for any answer before any work.
 
     Raises:
-        ConfigError: It does not answer within seconds, or refuses the credentials.
+        ConfigError: It does not answer within seconds, refuses the credentials, or answers a search as no PACS does:
+            with a page to log in, or a redirection to one.
     """
     try:
         with _client(_CONNECT_S) as client:
@@ -114,6 +123,11 @@ def check_pacs(url: str) -> None:
         raise ConfigError(
             f"--stow {url}: the PACS refuses access (HTTP {answer.status_code}); set RADRAY_STOW_TOKEN, or "
             "RADRAY_STOW_USER and RADRAY_STOW_PASSWORD"
+        )
+    if answer.is_redirect or (answer.is_success and not _is_search_result(answer)):
+        raise ConfigError(
+            f"--stow {url}: no PACS answers there (HTTP {answer.status_code} with {_content_type(answer)}, where DICOM "
+            "JSON belongs); set the root of its DICOMweb, and RADRAY_STOW_TOKEN where it asks to log in"
         )
 
 
@@ -139,31 +153,81 @@ def _client(timeout_s: float) -> httpx.Client:
 
 
 def _outcomes(answer: httpx.Response, uids: list[str]) -> dict[str, str | None]:
-    """What became of each object: named as stored or failed, else as the whole answer says."""
-    found: dict[str, Any] = {}
-    if "json" in answer.headers.get("content-type", ""):
-        try:
-            document = answer.json()
-        except ValueError:
-            document = {}
-        found = document[0] if isinstance(document, list) and document else document
-        found = found if isinstance(found, dict) else {}
-    stored = {_first(item, _UID) for item in found.get(_STORED, {}).get("Value", [])}
-    failed = {_first(item, _UID): _first(item, _WHY) for item in found.get(_FAILED, {}).get("Value", [])}
+    """What became of each object: stored or failed where the answer names it, else not stored."""
+    document = _document(answer)
+    stored = {_first(item, _UID) for item in _items(document, _STORED)}
+    failed = {_first(item, _UID): _first(item, _WHY) for item in _items(document, _FAILED)}
     outcomes: dict[str, str | None] = {}
     for uid in uids:
         if uid in failed:
             outcomes[uid] = _failure(failed[uid])
-        elif uid in stored or (answer.status_code == 200 and not stored):
-            outcomes[uid] = None
         else:
-            outcomes[uid] = f"HTTP {answer.status_code}"
+            outcomes[uid] = None if uid in stored else _not_named(answer)
     return outcomes
 
 
+def _not_named(answer: httpx.Response) -> str:
+    return f"HTTP {answer.status_code}"
+
+
+def _content_type(answer: httpx.Response) -> str:
+    return answer.headers.get("content-type", "").split(";")[0].strip().lower() or "no content"
+
+
+def _is_search_result(answer: httpx.Response) -> bool:
+    """Whether a search (QIDO-RS, PS3.18 8.3.4 and 10.6.3) was answered: nothing found, a JSON array, or XML."""
+    kind = _content_type(answer)
+    if answer.status_code == 204 or kind == "multipart/related" or kind.endswith("dicom+xml"):
+        return True
+    return kind.endswith("json") and isinstance(_json(answer), list)
+
+
+def _document(answer: httpx.Response) -> Any:
+    """The data set of an answer in the DICOM JSON model (PS3.18 F.2), however it came; None where there is none."""
+    kind = _content_type(answer)
+    if kind.endswith("json"):
+        found = _json(answer)
+        return found[0] if isinstance(found, list) and found else found
+    return _from_xml(answer) if kind.endswith("xml") else None
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return None
+
+
+def _from_xml(answer: httpx.Response) -> Any:
+    """Sequences and values of a Native DICOM Model (PS3.19 A.1); a document type may name entities without end."""
+    if b"<!DOCTYPE" in answer.content:
+        return None
+    try:
+        return _attributes(ElementTree.fromstring(answer.content))
+    except ElementTree.ParseError:
+        return None
+
+
+def _attributes(parent: ElementTree.Element) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for attribute in parent.iterfind("{*}DicomAttribute"):
+        items = [_attributes(item) for item in attribute.iterfind("{*}Item")]
+        texts = [(each.text or "").strip() for each in attribute.iterfind("{*}Value")]
+        values = [int(text) if attribute.get("vr") == "US" and text.isdigit() else text for text in texts]
+        found[attribute.get("tag", "").upper()] = {"Value": [*items, *values]}
+    return found
+
+
+def _items(document: Any, tag: str) -> Iterator[Any]:
+    """The items of a sequence; none where the document is another."""
+    sequence = document.get(tag) if isinstance(document, dict) else None
+    values = sequence.get("Value") if isinstance(sequence, dict) else None
+    return iter(values if isinstance(values, list) else [])
+
+
 def _first(item: Any, tag: str) -> Any:
-    values = item.get(tag, {}).get("Value", []) if isinstance(item, dict) else []
-    return values[0] if values else None
+    value = next(_items(item, tag), None)
+    return value if isinstance(value, str | int) else None
 
 
 def _failure(code: Any) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
 from radray import storage
 from radray.archive import fetch
+from radray.archive.members import split_member
 from radray.dicom.correction import Corrected, RegionCorrection, Source, correct_region, open_source
-from radray.errors import ConfigError, ObjectError, Reason, Status
+from radray.errors import ObjectError, Reason, Status
 from radray.relabel.config import Kind, RelabelConfig
 from radray.relabel.corrections import Decided, Part, RegionTerm, wanted_kinds
 from radray.relabel.written import (
@@ -58,7 +59,7 @@ class WriteBack:
     """One run's writer; everything in it happens within `lenient()`.
 
     Args:
-        config: With at least one folder to write to.
+        config: With folders to write to; without any it only plans, and looks at no source.
         terms: How DICOM names each region.
     """
 
@@ -80,12 +81,14 @@ class WriteBack:
         rows = read_part(part_url(self._config.output, part.name))
         old = {(row["uri"], row["kind"]): row for row in rows if row["status"] != OUTDATED}
         kept, made = [], []
+        known = [each for each in part.objects if any((each.uri, kind) in old for kind in Kind)]
+        etags = self._etags(known) if self._roots else {}
         for decided in part.objects:
             digest = decided.digest(self._terms.get(decided.region or ""))
             todo, copy = [], None
             for kind in sorted(wanted_kinds(decided, report_all=self._config.sr_of == "decided")):
                 row = old.get((decided.uri, kind))
-                if row is not None and self._stands(row, decided, digest):
+                if row is not None and self._stands(row, decided, digest, etags.get(decided.uri)):
                     kept.append(row)
                     copy = row["sop_instance_uid"] if kind == Kind.COPY else copy
                 elif kind in self._roots:
@@ -96,9 +99,17 @@ class WriteBack:
         outdated = [row | {"status": OUTDATED} for row in rows if row["url"] and id(row) not in stays]
         return Plan(kept, made, outdated)
 
-    def _stands(self, row: Row, decided: Decided, digest: str) -> bool:
+    def _etags(self, objects: Iterable[Decided]) -> dict[str, str | None]:
+        """What the sources are now, by `uri`; None where nothing says, so that what is there stays."""
+        known = list(objects)
+        with ThreadPoolExecutor(self._config.workers) as threads:
+            return dict(zip((decided.uri for decided in known), threads.map(_etag, known), strict=True))
+
+    def _stands(self, row: Row, decided: Decided, digest: str, etag: str | None) -> bool:
         """Whether a row of an earlier run is what this one would write."""
         if row["decision"] != digest or row["row_id"] != decided.row_id:
+            return False
+        if etag is not None and row.get("etag") != etag:
             return False
         kind = Kind(row["kind"])
         if kind not in self._roots:
@@ -113,15 +124,18 @@ class WriteBack:
         """Write what a part needs, and its rows of the table; a few objects at a time."""
         url = part_url(self._config.output, part.name)
         kept, made, outdated = self.plan(part)
-        self._refuse_archive(made)
         self.counts.update(f"{row['kind']} {row['reason'] or 'kept'}" for row in kept)
         done: list[Row] = []
         source = iter(made)
         with ThreadPoolExecutor(self._config.workers) as threads:
             while some := list(islice(source, self._config.workers)):
+                # Before the bytes: a source that changes in between is seen by the next run.
+                etags = self._etags(missing.decided for missing in some)
                 bodies = threads.map(_fetch, (missing.decided for missing in some))
                 new = [
-                    found for missing, body in zip(some, bodies, strict=True) for found in self._about(missing, body)
+                    (row | {"etag": etags[missing.decided.uri]}, file)
+                    for missing, body in zip(some, bodies, strict=True)
+                    for row, file in self._about(missing, body)
                 ]
                 files = {row["url"]: body for row, body in new if row["url"]}
                 if files:
@@ -133,13 +147,6 @@ class WriteBack:
                 self._tell(part.share, len(done) / len(made) / len(self._roots))
         self._share = part.share
         write_part(url, [*kept, *done, *outdated])
-
-    def _refuse_archive(self, made: list[Missing]) -> None:
-        for root in dict.fromkeys(self._roots.values()):
-            if any((missing.decided.place or "").startswith(root + "/") for missing in made):
-                raise ConfigError(
-                    f"{root} holds objects of the archive, which is never written to; choose another folder"
-                )
 
     def _put(self, url: str, body: bytes) -> int:
         """Write a file unless it is there already, from a run that was killed; bytes written."""
@@ -187,6 +194,21 @@ class WriteBack:
             done, took = self._share + (share - self._share) * min(1.0, part_done), now - self._started
             rate, left = written / took, took * (1 / max(done, 1e-9) - 1)
             print(f"relabel: {written:,} objects written · {rate:.0f}/s · ETA {left:.0f} s", file=sys.stderr)
+
+
+def _etag(decided: Decided) -> str | None:
+    """What tells whether a source changed: the store's ETag, else time and size; of a zip member, its file's."""
+    if decided.region is None or decided.place is None or "/" not in decided.place:
+        return None
+    member = split_member(decided.place)
+    place = storage.locate(member[0] if member else decided.place)
+    try:
+        facts = place.fs.info(place.path)
+    except Exception:  # every store has errors of its own
+        return None
+    named = facts.get("etag") or facts.get("ETag")
+    changed = facts.get("mtime") or facts.get("updated") or facts.get("LastModified")
+    return str(named).strip('"') if named else f"{changed}-{facts.get('size')}"
 
 
 def _fetch(decided: Decided) -> bytes | ObjectError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from radray.relabel.config import Kind, RelabelConfig
 from radray.relabel.corrections import Decided, Part, RegionTerm, look_up_objects
 from radray.relabel.sending import rows_to_send, send_written, stored_ids
 from radray.relabel.write_back import WriteBack
-from radray.relabel.written import is_out_there, mark_stale, remove_outdated
+from radray.relabel.written import is_out_there, mark_stale, parts_of, read_part, remove_outdated
 
 
 def run_corrections(config: RelabelConfig, parts: Iterable[Part], terms: dict[str, RegionTerm]) -> dict[str, Any]:
@@ -37,6 +38,25 @@ def run_corrections(config: RelabelConfig, parts: Iterable[Part], terms: dict[st
     sent = {"sent": send_written(config)} if config.stow is not None else {}
     counts = {what: writer.counts[what] for what in sorted(writer.counts)}
     return {"corrections": {**counts, "removed": remove_outdated(config.output)}, **sent}
+
+
+def count_left(config: RelabelConfig, parts: Iterable[Part], terms: dict[str, RegionTerm]) -> int:
+    """Files of earlier runs that say what the labels no longer do; a run without folders leaves them as they are."""
+    writer = WriteBack(config, terms)
+    left, names = 0, set()
+    for part in parts:
+        names.add(part.name)
+        left += len(writer.plan(part).outdated)
+    for file in parts_of(config.output):
+        if file.rsplit("/", 1)[-1].removesuffix(".parquet") not in names:
+            left += sum(row["url"] is not None for row in read_part(file))
+    if left:
+        print(
+            f"relabel: {left:,} copies, reports and notes of earlier runs do not say what the labels say now and stay "
+            "as they are; run again with --copies or --sr, as then",
+            file=sys.stderr,
+        )
+    return left
 
 
 def _count(config: RelabelConfig, writer: WriteBack, parts: Iterable[Part]) -> dict[str, int]:

@@ -31,6 +31,7 @@ WRITTEN_SCHEMA = pa.schema(
         ("region", pa.string()),
         ("source", pa.string()),
         ("decision", pa.string()),
+        ("etag", pa.string()),
         ("url", pa.string()),
         ("sop_class_uid", pa.string()),
         ("sop_instance_uid", pa.string()),
@@ -40,8 +41,9 @@ WRITTEN_SCHEMA = pa.schema(
         ("sent_message", pa.string()),
     ]
 )
-"""`kind` is copy, copy_same_uid, sr or rejection; `status` ok, set_aside, failed, pending or outdated; `sent` stored,
-failed or withdrawn, null where nothing was sent to `sent_to`."""
+"""`kind` is copy, copy_same_uid, sr or rejection; `status` ok, set_aside, failed, pending or outdated; `etag` the
+source's when it was read, null where it was not; `sent` stored, failed or withdrawn, null where nothing was sent to
+`sent_to`."""
 
 PENDING, OUTDATED = "pending", "outdated"
 STORED, REFUSED, WITHDRAWN = "stored", "failed", "withdrawn"

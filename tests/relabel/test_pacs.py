@@ -11,6 +11,7 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from xml.etree import ElementTree
 
 import pydicom
 import pytest
@@ -21,7 +22,7 @@ from radray.errors import ConfigError
 from radray.relabel import stow
 from radray.relabel.config import RelabelConfig
 from radray.relabel.stage import run_relabel
-from radray.relabel.stow import StowClient, check_pacs
+from radray.relabel.stow import PacsUnreachable, StowClient, check_pacs
 from radray.review.verdict_file import append_verdict
 from radray.review.verdicts import Verdict
 from tests.orthanc import running_orthanc
@@ -141,11 +142,14 @@ def tool(*command):
 
 
 class Pacs(BaseHTTPRequestHandler):
-    """Stores what it is sent, but for SOP Instance UIDs in `refused`; answers `answer` where that is set."""
+    """Stores what it is sent, but for SOP Instance UIDs in `refused`; answers `answer` or `page` where one is set."""
 
     stored: list[str] = []
     refused: dict[str, int] = {}
     answer: list[int] = []
+    page: tuple[int, str, bytes] | None = None
+    """Status, content type and body of every answer."""
+    speaks_xml = False
     authorization: list[str | None] = []
 
     def do_GET(self) -> None:
@@ -154,6 +158,9 @@ class Pacs(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.page is not None:
+            self._reply(200, [])
+            return
         if self.answer:
             self._reply(self.answer.pop(0) if len(self.answer) > 1 else self.answer[0], None)
             return
@@ -174,8 +181,13 @@ class Pacs(BaseHTTPRequestHandler):
 
     def _reply(self, status: int, document: Any) -> None:
         body = json.dumps(document).encode() if document is not None else b"busy"
+        kind = "application/dicom+json" if document is not None else "text/plain"
+        if self.speaks_xml and document is not None:
+            kind, body = "application/dicom+xml", native_model(document)
+        if self.page is not None:
+            status, kind, body = self.page
         self.send_response(status)
-        self.send_header("Content-Type", "application/dicom+json" if document is not None else "text/plain")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -184,11 +196,31 @@ class Pacs(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+def native_model(document: dict[str, Any]) -> bytes:
+    """A data set of the DICOM JSON model as XML (PS3.19 A.1)."""
+
+    def write(parent: ElementTree.Element, dataset: dict[str, Any]) -> None:
+        for tag, element in dataset.items():
+            attribute = ElementTree.SubElement(parent, "DicomAttribute", tag=tag, vr=element["vr"])
+            for number, value in enumerate(element["Value"], 1):
+                name = "Item" if element["vr"] == "SQ" else "Value"
+                child = ElementTree.SubElement(attribute, name, number=str(number))
+                if name == "Item":
+                    write(child, value)
+                else:
+                    child.text = str(value)
+
+    root = ElementTree.Element("NativeDicomModel", xmlns="http://dicom.nema.org/PS3.19/models/NativeDICOM")
+    write(root, document)
+    return ElementTree.tostring(root, encoding="utf-8")
+
+
 @pytest.fixture
 def pacs(monkeypatch):
     monkeypatch.setattr(stow, "_PAUSES_S", (0.01, 0.01))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pacs)
     Pacs.stored, Pacs.refused, Pacs.answer, Pacs.authorization = [], {}, [], []
+    Pacs.page, Pacs.speaks_xml = None, False
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/dicom-web"
@@ -216,6 +248,70 @@ def test_what_a_pacs_refuses_has_a_reason_and_its_original_is_not_rejected(few, 
     assert len(Pacs.stored) == before + 2
     order = [Pacs.stored.index(rows_of(config, kind)[uri]["sop_instance_uid"]) for kind in ("copy", "rejection")]
     assert order == sorted(order)
+
+
+PAGES = [
+    (200, "text/html; charset=utf-8", b"<html>Please log in</html>"),
+    (200, "application/json", b'{"error": "log in"}'),
+    (200, "application/dicom+json", b"{"),
+    (200, "application/dicom+xml", b'<!DOCTYPE x [<!ENTITY e "1.2">]><NativeDicomModel/>'),
+    (200, "application/dicom+xml", b"<NativeDicomModel"),
+    (200, "text/plain", b""),
+    (302, "text/html", b"moved"),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_to_log_in_stores_nothing(pacs, page):
+    Pacs.page = page
+    client = StowClient(pacs)
+    with pytest.raises(PacsUnreachable, match=f"HTTP {page[0]}"):
+        client.store({"1.2": b"", "1.3": b""})
+    client.close()
+
+
+@pytest.mark.parametrize("page", [PAGES[0], PAGES[1], PAGES[2], PAGES[5], PAGES[6]])
+def test_a_page_to_log_in_is_no_pacs(pacs, page):
+    Pacs.page = page
+    with pytest.raises(ConfigError, match="no PACS answers there .* set the root of its DICOMweb"):
+        check_pacs(pacs)
+    Pacs.page = (204, "application/dicom+json", b"")
+    check_pacs(pacs)
+
+
+def test_what_a_page_to_log_in_answered_is_sent_again(config, pacs, capsys):
+    Pacs.page = PAGES[0]
+    config = sending(config, pacs)
+    sent = run_relabel(config)["sent"]
+    ready = sum(bool(row["url"]) for row in all_rows(f"{config.output}/written"))
+    assert set(sent) == {"stopped", "unsent"}
+    assert sent["stopped"].startswith(
+        "HTTP 200 with text/html, which names none of the objects sent; is --stow the root"
+    )
+    assert sent["unsent"] == ready
+    assert "not sent, run again" in capsys.readouterr().err
+    assert {row["sent"] for row in all_rows(f"{config.output}/written")} == {None}
+    Pacs.page = None
+    assert run_relabel(config)["sent"]["unsent"] == 0
+    assert len(Pacs.stored) == ready
+
+
+def test_an_object_that_an_answer_does_not_name_is_not_stored(pacs):
+    said = {"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["1.2"]}}]}}
+    Pacs.page = (200, "application/dicom+json", json.dumps(said).encode())
+    client = StowClient(pacs)
+    assert client.store({"1.2": b"", "1.3": b""}) == {"1.2": None, "1.3": "HTTP 200"}
+    client.close()
+
+
+def test_a_pacs_may_answer_in_xml(few, config, pacs):
+    run_relabel(config)
+    Pacs.speaks_xml = True
+    Pacs.refused = {rows_of(config, "copy")[few.changed[0]]["sop_instance_uid"]: 0x0122}
+    sent = run_relabel(sending(config, pacs))["sent"]
+    ready = sum(bool(row["url"]) for row in rows_of(config, "copy").values())
+    assert (sent["copy failed"], sent["copy stored"]) == (1, ready - 1)
+    assert rows_of(config, "copy")[few.changed[0]]["sent_message"] == "0122 SOP class not supported"
 
 
 def test_undo_withdraws_what_the_pacs_stored(few, config, pacs):

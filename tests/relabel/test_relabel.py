@@ -48,6 +48,24 @@ def test_labels_follow_the_policy_and_a_second_run_changes_nothing(config, archi
     assert files(config.output) == before
 
 
+def test_what_reviewers_left_open_is_held_and_counted(config, archive):
+    run_relabel(config)
+    by_model = [row["uri"] for row in storage.read_table(config.output).to_pylist() if row["source"] == "model"]
+    disputed, unsure = by_model[:2]
+    headers = {row["uri"]: row["header_label"] for row in storage.read_table(archive.predictions).to_pylist()}
+    append_verdict(config.verdicts, Verdict(uri=disputed, reviewer="ab", verdict="correct", region="skull"))
+    append_verdict(config.verdicts, Verdict(uri=disputed, reviewer="cd", verdict="correct", region="foot"))
+    append_verdict(config.verdicts, Verdict(uri=unsure, reviewer="ab", verdict="unsure"))
+    append_verdict(config.verdicts, Verdict(uri=archive.uris[0], reviewer="cd", verdict="unsure"))
+    summary = run_relabel(config)
+    rows = {row["uri"]: row for row in storage.read_table(config.output).to_pylist()}
+    for uri in (disputed, unsure):
+        kept = (headers[uri], "header" if headers[uri] else None, None, None)
+        assert tuple(rows[uri][name] for name in ("region", "source", "confidence", "bundle")) == kept
+    assert (rows[archive.uris[0]]["region"], rows[archive.uris[0]]["source"]) == ("skull", "reviewer")
+    assert summary["held"] == {"disputed": 1, "unsure": 1, "against_model": 2}
+
+
 def test_undo_restores_every_header_label(config, archive):
     run_relabel(config)
     undone = run_relabel(RelabelConfig(predictions=archive.predictions, output=config.output, undo=True))

@@ -20,7 +20,9 @@ import pytest
 from radray import storage, tables
 from radray.dicom.parsing import lenient, parse
 from radray.errors import ConfigError
+from radray.relabel.archive_guard import check_outside_archive
 from radray.relabel.config import RelabelConfig
+from radray.relabel.corrections import Chunk, whole_objects
 from radray.relabel.stage import run_relabel
 from radray.review.verdict_file import append_verdict
 from radray.review.verdicts import Verdict
@@ -31,7 +33,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def archive(phantom_archive, tmp_path_factory):
-    return predict_changes(phantom_archive.archive, phantom_archive.truth, tmp_path_factory.mktemp("predictions"))
+    folder = tmp_path_factory.mktemp("predictions")
+    storage.write_json(f"{folder}/_manifest/0000/done.json", {"archive": phantom_archive.archive})
+    return predict_changes(phantom_archive.archive, phantom_archive.truth, folder)
 
 
 @pytest.fixture
@@ -151,6 +155,23 @@ def test_a_changed_verdict_replaces_its_copy_alone(archive, config, tmp_path):
     assert all(after[path] == before[path] for path in set(after) & set(before))
 
 
+def test_a_run_without_folders_tells_of_copies_that_no_longer_fit(archive, tmp_path, capsys):
+    uris = archive.changed[:3]
+    write_predictions(str(tmp_path / "p" / "a.parquet"), [prediction(uri, REGIONS["skull"]) for uri in uris])
+    run_relabel(settings(str(tmp_path / "p"), tmp_path))
+    before = contents(tmp_path / "copies")
+    labels = RelabelConfig(predictions=str(tmp_path / "p"), output=str(tmp_path / "output"))
+    capsys.readouterr()
+    assert run_relabel(labels)["left_as_they_are"] == 0
+    assert "earlier runs" not in capsys.readouterr().err
+    append_verdict(tmp_path / "v.csv", Verdict(uri=uris[0], reviewer="ab", verdict="correct", region="foot"))
+    append_verdict(tmp_path / "v.csv", Verdict(uri=uris[1], reviewer="ab", verdict="unsure"))
+    summary = run_relabel(RelabelConfig(**{**vars(labels), "verdicts": str(tmp_path / "v.csv")}))
+    assert summary["left_as_they_are"] == 4
+    assert "4 copies, reports and notes of earlier runs" in capsys.readouterr().err
+    assert contents(tmp_path / "copies") == before
+
+
 def test_killed_at_any_moment_and_started_again_the_same_files(archive, config, tmp_path):
     run_relabel(config)
     whole = {path.rsplit("/", 1)[-1]: body for path, (body, _) in contents(config.copies).items()}
@@ -267,9 +288,10 @@ def test_one_frame_of_several_does_not_decide_for_all(archive, tmp_path):
     dataset = pydicom.dcmread(uri)
     dataset.NumberOfFrames = 2
     dataset.PixelData = dataset.PixelData * 2
-    for name in ("both", "one", "apart"):
-        dataset.save_as(tmp_path / f"{name}.dcm")
-    both, one, apart = (str(tmp_path / f"{name}.dcm") for name in ("both", "one", "apart"))
+    (tmp_path / "archive").mkdir()
+    both, one, apart = (str(tmp_path / "archive" / f"{name}.dcm") for name in ("both", "one", "apart"))
+    for path in (both, one, apart):
+        dataset.save_as(path)
     rows = [prediction(both, REGIONS["skull"]), prediction(f"{both}#frame=2", REGIONS["skull"])]
     rows += [prediction(one, REGIONS["skull"])]
     rows += [prediction(apart, REGIONS["skull"]), prediction(f"{apart}#frame=2", REGIONS["knee"])]
@@ -281,9 +303,65 @@ def test_one_frame_of_several_does_not_decide_for_all(archive, tmp_path):
     assert "1 of its 2 frames" in found[one]["message"]
 
 
+def test_frames_beyond_the_end_of_a_part_or_a_file_count_too(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("radray.relabel.stage._ROWS_PER_PART", 3)
+    uri = next(uri for uri in archive.changed if pixels(storage.read_bytes(uri))[0] == "1.2.840.10008.1.2.1")
+    dataset = pydicom.dcmread(uri)
+    dataset.NumberOfFrames = 3
+    dataset.PixelData = dataset.PixelData * 3
+    objects = [str(tmp_path / "archive" / name) for name in ("a.dcm", "b.dcm", "c.dcm", "d.dcm")]
+    for place in objects:
+        body = io.BytesIO()
+        dataset.save_as(body)
+        storage.write_bytes(place, body.getvalue())
+    keys = [f"{place}{frame}" for place in objects for frame in ("", "#frame=2", "#frame=3")]
+    # Five rows in one file, seven in the next, three a part: b stands across the files, c and d across parts.
+    for name, some in (("a", keys[:5]), ("b", keys[5:])):
+        write_predictions(str(tmp_path / "p" / f"{name}.parquet"), [prediction(key, REGIONS["skull"]) for key in some])
+    config = settings(str(tmp_path / "p"), tmp_path / "out")
+    summary = run_relabel(config)
+    assert (summary["rows_in"], summary["rows_out"]) == (12, 12)
+    assert {each: row["status"] for each, row in written(config, "copy").items()} == dict.fromkeys(objects, "ok")
+    assert summary["corrections"]["copy written"] == 4
+    before = contents(tmp_path / "out")
+    assert run_relabel(config)["corrections"]["copy kept"] == 4
+    assert contents(tmp_path / "out") == before
+
+
+def test_an_object_longer_than_parts_goes_with_its_last_frame():
+    chunks = [("p0", "ab"), ("p1", "bb"), ("p2", "bc"), ("p3", "d")]
+    made = [Chunk(name, [{"uri": f"/{key}.dcm#frame={n}"} for n, key in enumerate(keys)], 0.0) for name, keys in chunks]
+    found = [(chunk.name, "".join(row["uri"][1] for row in chunk.rows)) for chunk in whole_objects(made)]
+    assert found == [("p0", "a"), ("p1", ""), ("p2", "bbbbc"), ("p3", "d")]
+
+
+def test_a_source_that_changed_gets_another_copy(archive, s3, tmp_path):
+    bodies = [storage.read_bytes(uri) for uri in archive.changed[:3]]
+    uris = [str(tmp_path / "archive" / "a.dcm"), str(tmp_path / "archive" / "b.dcm"), f"{s3}/archive/c.dcm"]
+    for uri, body in zip(uris, bodies, strict=True):
+        storage.write_bytes(uri, body)
+    write_predictions(str(tmp_path / "p" / "a.parquet"), [prediction(uri, REGIONS["skull"]) for uri in uris])
+    config = settings(str(tmp_path / "p"), tmp_path / "out")
+    run_relabel(config)
+    old = written(config, "copy")
+    assert run_relabel(config)["corrections"]["copy kept"] == 3
+    for uri in (uris[0], uris[2]):
+        storage.write_bytes(uri, bodies[1])
+    dry = run_relabel(RelabelConfig(**{**vars(config), "dry_run": True}))["would"]
+    assert (dry["copy to write"], dry["copy kept"]) == (2, 1)
+    assert run_relabel(config)["corrections"]["copy written"] == 2
+    new = written(config, "copy")
+    for uri in uris:
+        assert pixels(storage.read_bytes(new[uri]["url"])) == pixels(bodies[1])
+    assert not storage.exists(old[uris[0]]["url"])
+    storage.remove(uris[0])
+    kept = run_relabel(config)["corrections"]
+    assert (kept["copy kept"], kept["removed"]) == (3, 0)
+
+
 def test_exact_copies_share_one_file(archive, tmp_path):
     body = storage.read_bytes(archive.changed[0])
-    uris = [str(tmp_path / name) for name in ("a.dcm", "b.dcm")]
+    uris = [str(tmp_path / "archive" / name) for name in ("a.dcm", "b.dcm")]
     for uri in uris:
         storage.write_bytes(uri, body)
     write_predictions(str(tmp_path / "p" / "a.parquet"), [prediction(uri, REGIONS["skull"]) for uri in uris])
@@ -317,12 +395,63 @@ def test_copies_under_the_old_uid_give_way_to_copies_under_new_ones(archive, tmp
     assert len(contents(config.copies)) == 2
 
 
-def test_nothing_is_written_into_the_archive(archive):
-    config = RelabelConfig(predictions=archive.predictions, output=f"{archive.archive}-labels", copies=archive.archive)
+@pytest.mark.parametrize("option", ["copies", "sr"])
+@pytest.mark.parametrize("place", ["", "/corrected", "/../archive/x", "/..", "link", "link/corrected"])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_nothing_is_written_into_the_archive(archive, tmp_path, option, place, dry_run):
+    if place.startswith("link"):
+        (tmp_path / "link").symlink_to(archive.archive)
+    url = str(tmp_path / place) if place.startswith("link") else archive.archive + place
+    names = {"output": str(tmp_path / "labels"), option: url, "dry_run": dry_run}
+    config = RelabelConfig(predictions=archive.predictions, **names)
     before = contents(archive.archive)
-    with pytest.raises(ConfigError, match="holds objects of the archive, which is never written to"):
-        run_relabel(config)
+    for refused in (config.check, lambda: run_relabel(config)):
+        with pytest.raises(ConfigError, match="the archive.*, which is never written to"):
+            refused()
     assert contents(archive.archive) == before
+    assert not Path(archive.archive, "corrected").exists()
+    assert contents(names["output"]) == {}
+
+
+def recorded(tmp_path, archive, uris):
+    """Predictions beside the listing of an archive that they were made from."""
+    rows = [prediction(uri, REGIONS["skull"]) for uri in uris]
+    write_predictions(f"{tmp_path}/p/a.parquet", rows)
+    storage.write_json(f"{tmp_path}/p/_manifest/0000/done.json", {"archive": archive, "objects": len(uris)})
+    return f"{tmp_path}/p"
+
+
+BUCKET = "s3://export"
+
+
+@pytest.mark.parametrize(
+    ("archive", "copies", "refused"),
+    [
+        (f"{BUCKET}/2024", f"{BUCKET}/2024/copies", True),
+        (f"{BUCKET}/2024", "s3a://export/2024/copies/", True),
+        (f"{BUCKET}/2024", BUCKET, True),
+        (f"{BUCKET}/2024", f"{BUCKET}/2024-copies", False),
+        (f"{BUCKET}/2024", f"{BUCKET}/copies", False),
+        (BUCKET, f"{BUCKET}/copies", True),
+        ("s3://lists/2024.csv", f"{BUCKET}/2024/a/copies", True),
+        ("s3://lists/2024.csv", f"{BUCKET}/2024/a", True),
+        ("s3://lists/2024.csv", f"{BUCKET}/2024", True),
+        ("s3://lists/2024.csv", f"{BUCKET}/2024/copies", False),
+        (None, f"{BUCKET}/2024/copies", True),
+        (None, f"{BUCKET}/copies", False),
+    ],
+)
+def test_where_copies_may_lie_beside_an_archive(tmp_path, archive, copies, refused):
+    uris = [f"{BUCKET}/2024/a/1.dcm", f"{BUCKET}/2024/b/export.zip::a/2.dcm", f"{BUCKET}/2024/c/3.dcm#frame=2", "feed"]
+    predictions = recorded(tmp_path, archive, uris)
+    if archive is None:
+        storage.remove(f"{predictions}/_manifest")
+    config = RelabelConfig(predictions=predictions, output=str(tmp_path / "out"), copies=copies)
+    if refused:
+        with pytest.raises(ConfigError, match="the archive.*, which is never written to"):
+            check_outside_archive(config)
+    else:
+        check_outside_archive(config)
 
 
 def test_tables_and_summary_hold_no_identity(archive, config):
