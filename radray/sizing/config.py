@@ -42,21 +42,21 @@ class SizingConfig:
     """Share of a GPU that each worker of score gets, as in jobs/score.py (0 to 1): with 0 the cores of all nodes
     predict; above, workers stand on nodes with GPUs alone, and score leaves the others idle."""
 
-    headers_per_core_s: float = 560.0
+    headers_per_core_s: float = 120.0
     """Headers read and parsed a second by a core."""
-    images_per_core_s: float = 20.0
+    images_per_core_s: float = 10.0
     """Images decoded and cleaned a second by a core."""
-    forward_per_core_s: float = 60.0
+    forward_per_core_s: float = 53.0
     """Images a second through the bundle's networks by a core."""
     forward_per_gpu_s: float | None = None
     """Images a second through the bundle's networks by a GPU; there is no default, for none was measured."""
-    listed_per_s: float = 10_000.0
+    listed_per_s: float = 8_000.0
     """Objects listed a second by the driver, manifest included; nothing else runs meanwhile."""
-    blocks_per_s: float = 20.0
+    blocks_per_s: float = 13.0
     """Blocks that the driver plans and commits a second, whatever is in them."""
-    files_per_s: float = 1_000.0
+    files_per_s: float = 1_500.0
     """Files of results whose ids are read back a second at the end of a job; nothing else runs meanwhile."""
-    start_s: float = 30.0
+    start_s: float = 17.0
     """Seconds of each job until its first block is under way: Ray, workers, bundle."""
     rows_per_block: int = 64
     """Objects that score commits together (--rows-per-block, 1 to 4096); index takes 256."""
