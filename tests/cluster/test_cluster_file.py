@@ -41,11 +41,12 @@ def test_ray_itself_accepts_it(launch: dict[str, Any]) -> None:
     validate_config(prepare_config(launch))
 
 
-def test_decode_nodes_have_no_gpu_and_both_kinds_grow_from_none(launch: dict[str, Any]) -> None:
+def test_decode_nodes_have_no_gpu_and_some_are_there_when_a_job_begins(launch: dict[str, Any]) -> None:
     types = launch["available_node_types"]
     assert launch["head_node_type"] in types
     assert types["decode"]["resources"]["CPU"] > 0 and "GPU" not in types["decode"]["resources"]
     assert types["gpu"]["resources"]["GPU"] > 0
+    assert types["gpu"]["min_workers"] == 0 < types["decode"]["min_workers"]
     for name in ("decode", "gpu"):
-        assert types[name]["min_workers"] == 0 < types[name]["max_workers"] <= launch["max_workers"]
+        assert types[name]["min_workers"] < types[name]["max_workers"] <= launch["max_workers"]
     assert any("make setup" in command for command in launch["setup_commands"])

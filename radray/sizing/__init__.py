@@ -1,0 +1,1 @@
+"""How long an archive takes on a cluster, what limits it, what it costs: a model of the index and score jobs."""
