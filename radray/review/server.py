@@ -7,12 +7,10 @@ elsewhere cannot reach it by a renamed host. Closed with Ctrl-C; started again, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import astuple, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,7 +26,7 @@ from radray.review.desk import ReviewDesk
 from radray.review.page import page_part, page_script, render_served_page, served_policy
 from radray.review.reviewers import Reviewers, add_reviewers, new_token, read_reviewers
 from radray.review.verdict_file import VerdictFile
-from radray.review.verdicts import Verdict, parse_verdicts
+from radray.review.verdicts import parse_verdicts
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 TOKEN_HEADER = "x-radray-token"
@@ -169,15 +167,9 @@ def run_review(config: ReviewConfig) -> dict[str, Any]:
 
 
 def _merge(file: VerdictFile, url: str) -> None:
-    lines = parse_verdicts(storage.read_bytes(url), url)
-    added = [file.append(_numbered(verdict, place)) for place, verdict in enumerate(lines)]
-    print(f"{url}: {sum(added)} verdicts added, {len(added) - sum(added)} were there already", file=sys.stderr)
-
-
-def _numbered(verdict: Verdict, place: int) -> Verdict:
-    """A line of an older file has no id; its content and place are one."""
-    body = repr((place, astuple(verdict))).encode()
-    return replace(verdict, id=verdict.id or hashlib.blake2b(body, digest_size=16).hexdigest())
+    verdicts = parse_verdicts(storage.read_bytes(url), url)
+    added = file.merge(verdicts)
+    print(f"{url}: {added} verdicts added, {len(verdicts) - added} were there already", file=sys.stderr)
 
 
 def _bind(port: int) -> socket.socket:
