@@ -92,8 +92,8 @@ def verdict_block(
     )
     if not isnan(after):
         text += (
-            f"With wrong labels put right and images out of domain left out it is {100 * after:.1f} %; errors that nobody "
-            "has looked at count as errors."
+            f"With wrong labels put right and images out of domain left out it is {100 * after:.1f} %; errors that "
+            "nobody has looked at count as errors."
         )
     elif counts["images"]:
         text += "All of them are out of domain: nothing is left to count."

@@ -288,8 +288,8 @@ def _assumptions(waiting: int, open_ones: int) -> list[str]:
     if waiting:
         lines.append(
             f"{waiting:,} suspected labels wait, so that only bounds are told: they are wrong at most as often as "
-            "those judged, or as their scores say, and at least as often as those not suspected; the model may be right on "
-            "none or all of them"
+            "those judged, or as their scores say, and at least as often as those not suspected; the model may be "
+            "right on none or all of them"
         )
     if open_ones:
         lines.append(

@@ -141,14 +141,15 @@ def run_review(config: ReviewConfig) -> dict[str, Any]:
         ConfigError: The port is taken, the verdicts file is another file or has another writer.
     """
     with VerdictFile(config.verdicts_url) as file:
+        desk = ReviewDesk(config.findings, file, Reviewers({}))
         for url in config.merge:
-            _merge(file, url)
+            _merge(desk, url)
         if config.summary:
-            return ReviewDesk(config.findings, file, Reviewers({})).summary()
+            return desk.summary()
         tokens = add_reviewers(config.reviewers_url, config.reviewer) if config.reviewer else {}
         hashes = read_reviewers(config.reviewers_url) if config.has_reviewers else {}
         shared = None if hashes else new_token()
-        desk = ReviewDesk(config.findings, file, Reviewers(hashes, shared))
+        desk.reviewers = Reviewers(hashes, shared)
         with _bind(config.port) as bound:
             _announce(f"http://127.0.0.1:{bound.getsockname()[1]}/", desk, tokens, shared)
             settings = uvicorn.Config(
@@ -166,10 +167,13 @@ def run_review(config: ReviewConfig) -> dict[str, Any]:
         return desk.summary()
 
 
-def _merge(file: VerdictFile, url: str) -> None:
+def _merge(desk: ReviewDesk, url: str) -> None:
     verdicts = parse_verdicts(storage.read_bytes(url), url)
-    added = file.merge(verdicts)
-    print(f"{url}: {added} verdicts added, {len(verdicts) - added} were there already", file=sys.stderr)
+    added, unknown = desk.merge(verdicts)
+    said = f"{url}: {added} verdicts added, {len(verdicts) - added - unknown} were there already"
+    if unknown:
+        said += f"; {unknown} left out, which name no image of --findings: give the findings that they were made on"
+    print(said, file=sys.stderr)
 
 
 def _bind(port: int) -> socket.socket:

@@ -66,7 +66,7 @@ def test_the_server_s_files_name_no_path_and_the_pictures_are_there(tmp_path):
     for item in queue["items"]:
         assert all(
             pictures.read(number)[:4] == b"\x89PNG"
-            for number in (item["picture"], item["thumb"], *(near for near, _ in item["near"]))
+            for number in (item["picture"], item["thumb"], *(near for near, *_ in item["near"]))
         )
     notes = {item["issue"]: item["note"] for item in queue["items"]}
     assert notes["label_check"] == ""
@@ -205,3 +205,20 @@ def test_an_audit_that_began_with_verdicts_estimates_nothing(tmp_path):
     found = LabelChecks.load(findings).accuracy(verdicts)
     assert found["label_accuracy"] is found["model_accuracy"] is found["theoretical_accuracy"] is None
     assert found["not_estimated"].startswith("the audit began with 40 verdicts")
+
+
+def test_neighbours_have_the_label_that_verdicts_gave_them_and_blindness_goes_with_controls(tmp_path):
+    findings = write_small_queue(tmp_path, suspects=4, controls=2)
+    queue = queue_of(findings)
+    assert queue["blind"] is True
+    _, label, known = queue["items"][0]["near"][0]
+    found = storage.read_table(storage.join(findings, "findings.parquet"))
+    row_id = next(one for one in found["row_id"].to_pylist() if item_id(one) == known)
+    alone = found.slice(0, 4)
+    page.write_review_page(findings, alone, str(tmp_path / "images"), TITLES, 10, labels_now={row_id: "thumb"})
+    again = queue_of(findings)
+    assert again["blind"] is False
+    shown = {one: name for item in again["items"] for _, name, one in item["near"]}
+    assert shown[known] == "thumb" != label
+    # What waits in a browser outlives the audit that it was given on.
+    assert again["place"] == queue["place"]
