@@ -407,10 +407,11 @@ def test_a_refused_verdict_stays_and_is_exported(page: Page, served: Server, tmp
     page.press("c")
     page.until("!sending && unsent.length === 0")
     assert page.run("return refused.map(v => v.item)") == ["feedfeedfeedfeed"]
-    assert "not among these findings" in page.text("saved") or page.text("saved") == "saved"
+    assert page.text("saved") == "saved · 1 refused, see Export"
     assert len(served.verdicts()) == 1
     page.open(served.url("Ann"))
     page.until("refused.length === 1 && !sending")
+    assert "not among these findings" in page.text("saved")
     page.run("document.getElementById('export').click()")
     file, end = tmp_path / "verdicts.csv", time.monotonic() + 20
     while not file.exists():

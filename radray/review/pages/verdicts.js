@@ -70,7 +70,7 @@ async function send() {
       others.set(entry.item, said);
       const clash = entry.verdict === "undo" ? [] : clashing(entry.item);
       if (said.length || clash.length) redraw();
-      tell(clash.length ? "saved · " + clash.map(v => v.reviewer + " differs").join(", ") : "saved", clash.length > 0);
+      tell(clash.length ? "saved · " + clash.map(v => v.reviewer + " differs").join(", ") : refused.length ? `saved · ${refused.length} refused, see Export` : "saved", clash.length + refused.length > 0);
     }
   } catch (error) {
     tell(`${unsent.length} not saved yet, ${/open/.test(error.message) ? error.message : "trying again"}`, true); setTimeout(send, 1000);
