@@ -21,6 +21,8 @@ from radray.review.verdicts import Ruling, Verdict, now, standing_verdicts
 
 ITEM_PREFIX = "item:"
 """Stands before an item's id where a page that knows no URLs exports what was refused."""
+LARGEST_PAGE = 5000
+"""Most findings of an issue that an audit's --review-limit allows."""
 _LONGEST_COMMENT = 500
 _ID_DIGITS = 32
 
@@ -58,8 +60,13 @@ class ReviewDesk:
         notes = list(self.file.notes)
         if self._checks is not None and (hidden := self._suspects_not_shown()):
             notes.append(
-                f"{hidden:,} more suspected labels than this page shows: until an audit with --review-limit "
-                f"{self._checks.suspected} shows them, the accuracy after review stays an interval"
+                f"{hidden:,} more suspected labels than this page shows: without them the accuracy after review stays "
+                "an interval"
+                + (
+                    f"; an audit with --review-limit {self._checks.suspected} shows them"
+                    if self._checks.suspected <= LARGEST_PAGE
+                    else ", and a page cannot show so many"
+                )
             )
         about = json.dumps({"reviewer": reviewer, "notes": notes})
         return (self._queue_json[:-1] + "," + about[1:]).encode()

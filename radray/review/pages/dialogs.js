@@ -50,6 +50,6 @@ async function showAccuracy() {
       ["the same one-sided (“theoretical accuracy”)", percent(got.theoretical_accuracy)]]),
     make("p", { textContent:got.not_estimated ? `Not estimated: ${got.not_estimated}.` : `${got.labelled} labels, ${got.suspected} of them suspected. One-sided: labels that were not suspected, and the answers on them, count as right. `
       + `Judged: ${got.suspects_judged} suspected and ${got.controls_judged} drawn at random from the others. `
-      + (got.suspects_not_shown ? `${got.suspects_not_shown} more suspected labels than this page shows: until an audit with --review-limit ${got.suspected} shows them, only bounds are known. ` : "")
+      + (got.suspects_not_shown ? `${got.suspects_not_shown} more suspected labels than this page shows: without them only bounds are known. ` : "")
       + `Assumed: ${got.assumed.join("; ")}.` }));
 }
