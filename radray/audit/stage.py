@@ -88,7 +88,14 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
         print(f"audit: {line}", file=sys.stderr)
     bundle = storage.join(config.probe, "bundle") if config.heat_maps else None
     write_review_page(
-        config.output, found, config.images, rows.titles, config.review_limit, bundle_url=bundle, seed=config.seed
+        config.output,
+        found,
+        config.images,
+        rows.titles,
+        config.review_limit,
+        bundle_url=bundle,
+        seed=config.seed,
+        labels_now=_changed_labels(rows, read),
     )
     summary: dict[str, Any] = {
         "rows_in": len(rows),
@@ -105,6 +112,13 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
     if config.truth is not None:
         summary |= _measure(config.truth, rows, checked, outside)
     return summary
+
+
+def _changed_labels(rows: AuditRows, read: AuditRows) -> dict[int, str | None]:
+    """Row id → label, where verdicts put another in place of the table's."""
+    changed = np.flatnonzero(rows.labels != read.labels)
+    row_ids = rows.facts["row_id"].to_numpy()
+    return {int(row_ids[one]): rows.names[rows.labels[one]] if rows.labels[one] >= 0 else None for one in changed}
 
 
 def _check_labels(rows: AuditRows, judged: Judged, neighbours: Neighbours) -> Checked:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import isnan
 from typing import Any
 
 from radray.report.page import Block
@@ -20,6 +21,7 @@ ALIKE_WRONG = "label and answer alike, both wrong"
 OUTSIDE = "out of domain"
 OUTSIDE_RIGHT = "out of domain, answered as labelled"
 OPEN = "unsure or not looked at"
+_INTERVAL = ("value", "low", "high")
 
 
 def judge_errors(test: Iterable[Mapping[str, Any]], verdicts: Iterable[Verdict]) -> dict[str, int]:
@@ -83,14 +85,24 @@ def verdict_block(
     errors = {kind: count for kind, count in counts.items() if kind not in ("images", "right")}
     share = counts["right"] / counts["images"] if counts["images"] else float("nan")
     after = theoretical_accuracy(counts)
+    text = (
+        f"By the labels the ensemble is right on {100 * share:.1f} % of {counts['images']:,} test images. "
+        if counts["images"]
+        else "No test image has a label."
+    )
+    if not isnan(after):
+        text += (
+            f"With wrong labels put right and images out of domain left out it is {100 * after:.1f} %; errors that "
+            "nobody has looked at count as errors."
+        )
+    elif counts["images"]:
+        text += "All of them are out of domain: nothing is left to count."
     rows = [{"outcome": kind, "images": count} for kind, count in counts.items()]
     rows.append({"outcome": "theoretical accuracy", "images": after})
     return Block(
         name="theoretical",
         title="After the verdicts",
-        text=f"By the labels the ensemble is right on {100 * share:.1f} % of {counts['images']:,} test images. With "
-        f"wrong labels put right and images out of domain left out it is {100 * after:.1f} %; errors "
-        "that nobody has looked at count as errors." + _unbiased(review),
+        text=text + _unbiased(review),
         rows=rows,
         shown=[{"verdicts on the test split": kind, "images": f"{count:,}"} for kind, count in errors.items()],
     )
@@ -98,16 +110,19 @@ def verdict_block(
 
 def _unbiased(review: Mapping[str, Any] | None) -> str:
     """What a review says that also saw labels which nobody suspects."""
-    if review is None or review["model_accuracy"] is None:
+    if review is None:
         return ""
+    if review["not_estimated"] is not None:
+        return f" The accuracy on the whole archive is not estimated: {review['not_estimated']}."
     model, labels = (_share(review[name]) for name in ("model_accuracy", "label_accuracy"))
     return (
         f" That is one-sided: labels that nobody suspects count as right. With {review['controls_judged']:,} of those "
-        f"looked at too, drawn at random, the ensemble is right on {model} of all {review['labelled']:,} checked "
+        f"looked at too, drawn at random, the model's answer is right on {model} of all {review['labelled']:,} checked "
         f"images and the labels on {labels} (95 % intervals). Assumed: {'; '.join(review['assumed'])}."
     )
 
 
-def _share(estimate: Mapping[str, float]) -> str:
-    value, low, high = (100 * estimate[name] for name in ("value", "low", "high"))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
+def _share(estimate: Mapping[str, float | None]) -> str:
+    """The value with its interval; the interval alone while suspects wait."""
+    value, low, high = (share if share is None else f"{100 * share:.1f}" for share in map(estimate.get, _INTERVAL))
+    return f"{low} to {high} %" if value is None else f"{value} % ({low} to {high})"

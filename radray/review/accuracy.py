@@ -1,12 +1,15 @@
 """How wrong the labels are, how right the model is: estimates from a review that also saw labels nobody suspected.
 
 The review is a stratified sample of the labels that were checked. Of the suspected ones it sees all or the first, of
-the others a random sample that is mixed in blind; each stratum counts with its size (W. G. Cochran, Sampling
+the others a random sample that is mixed in; each stratum counts with its size (W. G. Cochran, Sampling
 Techniques, 3rd ed., chapter 5). The intervals come from what is known of the images not looked at: in each stratum a
 Dirichlet(½, ½, ½) distribution of right, wrong and out of domain, carried on to the finite rest (the Jeffreys interval
 for a share: L. D. Brown, T. T. Cai, A. DasGupta, Statist. Sci. 16 (2001) 101); a stratum seen whole adds no doubt.
+A single value is told once every suspect was looked at; until then the others are not like those judged, which come
+first in the queue, and only bounds are known.
 
-Images out of domain leave the count. An image whose reviewers differ, or are unsure, counts as not looked at.
+Images out of domain leave the count. An image whose reviewers differ, or are unsure, is open: a hard image is not like
+the others, so that open ones count once as right and once as wrong.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ SEEN_SHARE = 0.95
 LEAST_CONTROLS = 10
 """Fewer judged labels of those that nobody suspected say nothing about the rest."""
 RIGHT, WRONG, OUT = range(3)
+_EACH = np.eye(3, dtype=np.int64)
 _DIGITS = 5
 Counts = npt.NDArray[np.int64]
 
@@ -51,7 +55,8 @@ class Checked:
 class Estimate:
     """A share with its interval, 0 to 1."""
 
-    value: float
+    value: float | None
+    """None while suspects wait that nobody has looked at."""
     low: float
     high: float
 
@@ -66,40 +71,57 @@ def accuracy_after_review(checks: Sequence[Checked], labelled: int, suspected: i
         seed: Of the draws behind the intervals.
 
     Returns:
-        `label_accuracy`, `label_error_rate` and `model_accuracy` (value, low, high; None as long as no suspect or fewer
-        than `LEAST_CONTROLS` controls are judged), `theoretical_accuracy` (one-sided), the counts behind them, and
-        what is `assumed`.
+        `label_accuracy`, `label_error_rate` and `model_accuracy` (value, low, high; see `Estimate`), or None for each
+        and why in `not_estimated`; `theoretical_accuracy` (one-sided), the counts behind them, and what is `assumed`.
     """
     controls = [check for check in checks if not check.suspected]
     controls = controls[: seen_beginning(np.array([check.seen for check in controls], bool))]
     review = Review(
         suspects=[check for check in checks if check.suspected],
         controls=[check for check in controls if check.outcome is not None],
+        open_controls=sum(check.outcome is None for check in controls),
         labelled=labelled,
         suspected=suspected,
     )
     judged = len(review.judged)
-    seen = [check for check in [*review.suspects, *controls] if check.seen]
+    open_suspects = sum(check.seen and check.outcome is None for check in review.suspects)
     found: dict[str, Any] = {
         "labelled": labelled,
         "suspected": suspected,
         "suspects_judged": judged,
         "controls_judged": len(review.controls),
+        "suspects_waiting": review.waiting,
+        "controls_open": review.open_controls,
         "controls_wrong": int(_count(review.controls, of_model=False)[WRONG]),
         "label_accuracy": None,
         "label_error_rate": None,
         "model_accuracy": None,
         "theoretical_accuracy": theoretical_accuracy(checks, labelled, suspected),
-        "assumed": _assumptions(suspected - judged, sum(check.outcome is None for check in seen)),
+        "not_estimated": _why_not(review),
+        "assumed": _assumptions(review.waiting, open_suspects + review.open_controls),
     }
-    if len(review.controls) >= min(LEAST_CONTROLS, labelled - suspected) and (judged or not suspected):
+    if found["not_estimated"] is None:
         rng = np.random.default_rng(seed)
         labels = _estimate_labels(review, rng)
         found["label_accuracy"] = _told(labels)
-        wrong = Estimate(value=1 - labels.value, low=1 - labels.high, high=1 - labels.low)
-        found["label_error_rate"] = _told(wrong)
+        error_rate = None if labels.value is None else 1 - labels.value
+        found["label_error_rate"] = _told(Estimate(value=error_rate, low=1 - labels.high, high=1 - labels.low))
         found["model_accuracy"] = _told(_estimate_model(review, rng))
     return found
+
+
+def _why_not(review: Review) -> str | None:
+    """Why nothing can be estimated; None where it can."""
+    least = min(LEAST_CONTROLS, review.labelled - review.suspected)
+    if not review.labelled:
+        return "no label was checked"
+    if review.suspected and not review.judged:
+        return "no suspected label is judged"
+    if len(review.controls) < least:
+        return f"{len(review.controls)} of the labels that nobody suspected are judged in order; {least} are needed"
+    if all(check.outcome == OUTSIDE for check in [*review.judged, *review.controls]):
+        return "all images that are judged are out of domain"
+    return None
 
 
 def seen_beginning(seen: npt.NDArray[np.bool_]) -> int:
@@ -115,10 +137,10 @@ def seen_beginning(seen: npt.NDArray[np.bool_]) -> int:
 
 
 def theoretical_accuracy(checks: Sequence[Checked], labelled: int, suspected: int) -> float | None:
-    """The model's accuracy if every label that was not suspected were right, as Langer et al., arXiv 2412.15967, do.
+    """The model's accuracy if labels and answers were right wherever no label was suspected, as Langer et al. do.
 
     Suspects count by their verdict, images out of domain leave the count, and what nobody has judged counts as an
-    error. One-sided: errors that model and label share are never looked for.
+    error. One-sided: errors that model and label share are never looked for (arXiv 2412.15967).
     """
     suspects = [check for check in checks if check.suspected and check.outcome is not None]
     outside = sum(check.outcome == OUTSIDE for check in suspects)
@@ -135,6 +157,8 @@ class Review:
     """Judged or not; some that nobody has judged may be missing."""
     controls: list[Checked]
     """A random sample of the others, all judged."""
+    open_controls: int
+    """What that sample holds beside them: looked at or passed over, without an outcome."""
     labelled: int
     suspected: int
 
@@ -148,6 +172,11 @@ class Review:
         """Suspects without an outcome."""
         return self.suspected - len(self.judged)
 
+    @property
+    def waiting(self) -> int:
+        """Suspects that nobody has looked at."""
+        return self.suspected - sum(check.seen for check in self.suspects)
+
 
 def _estimate_labels(review: Review, rng: np.random.Generator) -> Estimate:
     """Share of right labels. Suspects that nobody has judged are not like those judged, which come first in the queue.
@@ -160,7 +189,12 @@ def _estimate_labels(review: Review, rng: np.random.Generator) -> Estimate:
     worst: npt.NDArray[Any] = seen
     if said > share:
         worst = len(review.judged) * np.array([1 - said, said, 0])
-    cases = [seen + _draw(worst, review.rest, rng), seen + _draw(free, review.rest, rng)]
+    best = free + review.open_controls * _EACH[RIGHT]
+    undecided = review.rest - review.waiting
+    cases = [
+        seen + _draw(worst, review.waiting, rng) + undecided * _EACH[WRONG],
+        seen + _draw(best, review.waiting, rng) + undecided * _EACH[RIGHT],
+    ]
     likely = np.clip(said * told, _expected(free, 1)[WRONG], max(share, said))
     middle = review.rest * np.array([1 - likely, likely, 0])
     return _combine(review, cases, seen + middle, free, rng)
@@ -179,7 +213,7 @@ def _wrong_shares(review: Review, seen: Counts) -> tuple[float, float, float]:
 def _estimate_model(review: Review, rng: np.random.Generator) -> Estimate:
     """Share of right answers; on suspects that nobody has judged all may be wrong, or all right."""
     seen, free = _count(review.judged, of_model=True), _count(review.controls, of_model=True)
-    cases = [seen + review.rest * np.eye(3, dtype=np.int64)[each] for each in (WRONG, RIGHT)]
+    cases = [seen + review.rest * _EACH[each] for each in (WRONG, RIGHT)]
     return _combine(review, cases, seen + _expected(seen, review.rest), free, rng)
 
 
@@ -196,21 +230,24 @@ def _combine(
         review: Their sizes.
         cases: [draws, 3] or [3] each: what the suspects may hold.
         suspects: Float64[3], what they most likely hold.
-        free: Of the controls.
+        free: Of the controls with an outcome.
         rng: Draws the labels nobody suspects.
     """
     size = review.labelled - review.suspected
-    unsuspected = free + _draw(free, size - int(free.sum()), rng)
-    shares = [_share_right(case + unsuspected) for case in cases]
+    shares = []
+    for each in (WRONG, RIGHT) if review.open_controls else (RIGHT,):
+        known = free + review.open_controls * _EACH[each]
+        unsuspected = known + _draw(known, size - int(known.sum()), rng)
+        shares += [_share_right(case + unsuspected) for case in cases]
     tail = (1 - LEVEL) / 2
-    low = min(float(np.quantile(share, tail)) for share in shares)
-    high = max(float(np.quantile(share, 1 - tail)) for share in shares)
+    low = min(float(np.nanquantile(share, tail)) for share in shares)
+    high = max(float(np.nanquantile(share, 1 - tail)) for share in shares)
     value = float(_share_right((suspects + _expected(free, size))[None])[0])
-    return Estimate(value=value, low=min(low, value), high=max(high, value))
+    return Estimate(value=None if review.waiting else value, low=min(low, value), high=max(high, value))
 
 
-def _told(estimate: Estimate) -> dict[str, float]:
-    return {name: round(value, _DIGITS) for name, value in vars(estimate).items()}
+def _told(estimate: Estimate) -> dict[str, float | None]:
+    return {name: None if share is None else round(share, _DIGITS) for name, share in vars(estimate).items()}
 
 
 def _count(checks: Sequence[Checked], *, of_model: bool) -> Counts:
@@ -237,22 +274,26 @@ def _expected(counts: Counts, size: int) -> npt.NDArray[np.float64]:
 
 
 def _share_right(totals: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    inside = totals[:, RIGHT] + totals[:, WRONG]
-    share: npt.NDArray[np.float64] = totals[:, RIGHT] / np.maximum(inside, 1)
+    """NaN where no image is in domain."""
+    inside = (totals[:, RIGHT] + totals[:, WRONG]).astype(np.float64)
+    share: npt.NDArray[np.float64] = totals[:, RIGHT] / np.where(inside > 0, inside, np.nan)
     return share
 
 
-def _assumptions(unjudged: int, open_ones: int) -> list[str]:
+def _assumptions(waiting: int, open_ones: int) -> list[str]:
     lines = [
-        "the labels that nobody suspected are judged by a random sample of them, mixed in blind",
+        "the labels that nobody suspected are judged by a random sample of them, mixed in unmarked",
         "images out of domain leave the count",
     ]
-    if unjudged:
+    if waiting:
         lines.append(
-            f"{unjudged:,} suspected labels are not judged: they are taken to be wrong at most as often as those that "
-            "are, or as their scores say, and at least as often as those not suspected; the model may be right on "
-            "none or all of them"
+            f"{waiting:,} suspected labels wait, so that only bounds are told: they are wrong at most as often as "
+            "those judged, or as their scores say, and at least as often as those not suspected; the model may be "
+            "right on none or all of them"
         )
     if open_ones:
-        lines.append(f"{open_ones:,} images are open (unsure, or reviewers differ): as their kind otherwise")
+        lines.append(
+            f"{open_ones:,} images are open (unsure, passed over, or reviewers differ): the intervals hold whichever "
+            "way they come out"
+        )
     return lines

@@ -27,6 +27,8 @@ class LabelChecks:
     """Images whose label the audit checked."""
     suspected: int
     """Of those, the suspected ones."""
+    verdicts_seen: int = 0
+    """Settled verdicts that went into the findings of the first round: those images are in neither stratum."""
 
     @classmethod
     def load(cls, findings_url: str) -> Self | None:
@@ -45,7 +47,12 @@ class LabelChecks:
             return None
         least = given.get("min_probability", 0.0)
         suspects = [row for row in rows if row["issue"] == SUSPECT and row["round"] == 0 and row["score"] >= least]
-        return cls(found=[*suspects, *controls], labelled=given["labelled"], suspected=given["suspected"])
+        return cls(
+            found=[*suspects, *controls],
+            labelled=given["labelled"],
+            suspected=given["suspected"],
+            verdicts_seen=given.get("verdicts_seen", 0),
+        )
 
     def outcomes(self, verdicts: Sequence[Verdict]) -> list[Checked]:
         """The label checks with what came of each."""
@@ -54,7 +61,7 @@ class LabelChecks:
             Checked(
                 suspected=row["issue"] == SUSPECT,
                 label=row["label"],
-                answer=(json.loads(row["evidence"]).get("top") or [[row["suggested"]]])[0][0],
+                answer=_answer(row),
                 outcome=settled.get(row["uri"]),
                 seen=row["uri"] in seen,
                 score=row["score"],
@@ -63,5 +70,37 @@ class LabelChecks:
         ]
 
     def accuracy(self, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-        """See `accuracy_after_review`."""
-        return accuracy_after_review(self.outcomes(verdicts), self.labelled, self.suspected)
+        """See `accuracy_after_review`; says too whose answers they are, and how many verdicts were given blind."""
+        if self.verdicts_seen:
+            nothing = accuracy_after_review([], 0, 0)
+            return nothing | {"not_estimated": _OTHERS.format(self.verdicts_seen), "assumed": []}
+        found = accuracy_after_review(self.outcomes(verdicts), self.labelled, self.suspected)
+        pooled = [row for row in self.found if "answer" not in json.loads(row["evidence"])]
+        found["assumed"] += [_POOLED if pooled else _ALONE, self._say_blindness(verdicts)]
+        return found
+
+    def _say_blindness(self, verdicts: Sequence[Verdict]) -> str:
+        checked = {row["uri"] for row in self.found}
+        given = [verdict for (uri, _), verdict in standing_verdicts(verdicts).items() if uri in checked]
+        blind = sum(verdict.blind == "yes" for verdict in given)
+        if given and blind == len(given):
+            return f"all {blind:,} verdicts on them were given blind: the model's opinion was hidden"
+        return (
+            f"{blind:,} of {len(given):,} verdicts on them were given blind; for the others the model's opinion was on "
+            "the page (or it is not known), which lets a reviewer guess what is suspected"
+        )
+
+
+_OTHERS = (
+    "the audit began with {:,} verdicts: images that they are about are in no sample of it; audit into the folder of "
+    "the first audit, or without verdicts, to learn the accuracy of the whole archive"
+)
+_ALONE = "the model's answer is the ensemble's own for patients it was not trained on, without their neighbours' labels"
+_POOLED = "the model's answer is the audit's, which pools the ensemble with the labels of the nearest images"
+
+
+def _answer(row: dict[str, Any]) -> str:
+    """The ensemble's own region out of fold; in older findings that of the pooled opinion."""
+    evidence = json.loads(row["evidence"])
+    top = evidence.get("top") or [[row["suggested"]]]
+    return str(evidence.get("answer") or top[0][0])

@@ -17,14 +17,16 @@ class ReviewConfig:
     findings: str
     """URL of the findings, as written by jobs/audit.py."""
     verdicts: str | None = None
-    """URL of the CSV file that gets the verdicts (one writer at a time); default: verdicts.csv beside the findings."""
+    """URL of the CSV file that gets the verdicts: in a folder (one writer at a time) or in S3; default: verdicts.csv
+    beside the findings."""
     reviewer: tuple[str, ...] = ()
     """Reviewers to add by name: each gets a token and a URL of their own, which is printed this once."""
     reviewers: str | None = None
     """URL of the CSV file of reviewers (name, token_sha256); default: reviewers.csv beside the verdicts, where it is.
     Without any reviewer there is one URL for all, and the page asks for a name."""
     merge: tuple[str, ...] = ()
-    """Verdicts files exported by the offline page, to be taken into --verdicts; what is there already counts once."""
+    """Verdicts files exported by the page, to be taken into --verdicts by their time; what is there already counts
+    once."""
     summary: bool = False
     """Serve nothing; sum up the verdicts, how reviewers agree, and how right labels and model are."""
     port: int = 8765

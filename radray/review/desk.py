@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from typing import Any
 
 from radray import storage
 from radray.errors import ConfigError
 from radray.review.agreement import measure_agreement
 from radray.review.checks import FINDINGS_FILE, LabelChecks
+from radray.review.merging import number_lines
 from radray.review.page import FOLDER, ITEMS_FILE
 from radray.review.pictures import PictureReader
-from radray.review.queue import LABEL_CHECK, item_id
+from radray.review.queue import LABEL_CHECK, SUSPECT, item_id
 from radray.review.reviewers import Reviewers, check_name
 from radray.review.verdict_file import VerdictFile
 from radray.review.verdicts import Ruling, Verdict, now, standing_verdicts
 
-ESTIMATES = ("label_accuracy", "model_accuracy", "theoretical_accuracy", "labelled", "suspected")
+ITEM_PREFIX = "item:"
+"""Stands before an item's id where a page that knows no URLs exports what was refused."""
+LARGEST_PAGE = 5000
+"""Most findings of an issue that an audit's --review-limit allows."""
 _LONGEST_COMMENT = 500
 _ID_DIGITS = 32
 
@@ -44,14 +49,26 @@ class ReviewDesk:
         self._queue_json = json.dumps(queue, separators=(",", ":"))
         self._label_checks = [item["id"] for item in queue["items"] if item["issue"] == LABEL_CHECK]
         self._checks = LabelChecks.load(findings)
-        found = storage.read_table(storage.join(findings, FINDINGS_FILE), columns=["uri", "row_id"])
-        rows = zip(found["row_id"].to_pylist(), found["uri"].to_pylist(), strict=True)
-        self._uris = {item_id(row_id): uri for row_id, uri in rows}
-        self._ids = {uri: one for one, uri in self._uris.items() if one in self._items}
+        columns = ["row_id", "uri", "label", "suggested"]
+        found = storage.read_table(storage.join(findings, FINDINGS_FILE), columns=columns)
+        rows = zip(*(found[name].to_pylist() for name in columns), strict=True)
+        self._known = {item_id(row_id): (uri, label or suggested) for row_id, uri, label, suggested in rows}
+        self._ids = {uri: one for one, (uri, _) in self._known.items() if one in self._items}
 
     def queue(self, reviewer: str | None) -> bytes:
         """JSON of key, titles, items, the reviewer's name (null where the page has to ask) and notes."""
-        about = json.dumps({"reviewer": reviewer, "notes": self.file.notes})
+        notes = list(self.file.notes)
+        if self._checks is not None and (hidden := self._suspects_not_shown()):
+            notes.append(
+                f"{hidden:,} more suspected labels than this page shows: without them the accuracy after review stays "
+                "an interval"
+                + (
+                    f"; an audit with --review-limit {self._checks.suspected} shows them"
+                    if self._checks.suspected <= LARGEST_PAGE
+                    else ", and a page cannot show so many"
+                )
+            )
+        about = json.dumps({"reviewer": reviewer, "notes": notes})
         return (self._queue_json[:-1] + "," + about[1:]).encode()
 
     def verdicts(self, reviewer: str) -> dict[str, Any]:
@@ -66,29 +83,28 @@ class ReviewDesk:
         return {"own": [each for each in own if each["item"]], "others": [each for each in others if each["item"]]}
 
     def give(self, reviewer: str, given: dict[str, Any]) -> dict[str, Any]:
-        """Take one verdict; return what others say of the image.
+        """Take one verdict, on any image of the findings; return what others say of it.
+
+        The page may be older than the findings: what it showed as label or suggestion is what was confirmed.
 
         Args:
             reviewer: Who gives it.
-            given: item, verdict, region (for correct), comment, blind and the id of the key press.
+            given: item, verdict, region (for confirm and correct), comment, blind and the id of the key press.
 
         Raises:
-            ConfigError: It names no image of the queue, no known region, or has no id.
+            ConfigError: It names no image of the findings, no known region, or has no id.
         """
-        item = self._items.get(str(given.get("item")))
-        if item is None:
-            raise ConfigError("the image is not in this queue; load the page again")
+        uri, labelled = self._known.get(str(given.get("item")), (None, None))
+        if uri is None:
+            raise ConfigError("the image is not among these findings")
         number = str(given.get("id") or "")
         if len(number) != _ID_DIGITS or set(number) - set("0123456789abcdef"):
             raise ConfigError(f"a verdict has an id of {_ID_DIGITS} hex digits")
         kind, region = str(given.get("verdict") or ""), ""
-        if kind == Ruling.CONFIRM:
-            region = item["label"] or item["suggested"] or ""
-        elif kind == Ruling.CORRECT:
-            region = str(given.get("region") or "")
-            if region not in self._titles:
+        if kind in (Ruling.CONFIRM, Ruling.CORRECT):
+            region = str(given.get("region") or (labelled if kind == Ruling.CONFIRM else "") or "")
+            if region not in self._titles and not (kind == Ruling.CONFIRM and region == labelled):
                 raise ConfigError(f"region {region[:80]!r} is unknown")
-        uri = self._uris[item["id"]]
         verdict = Verdict(
             uri=uri,
             reviewer=reviewer,
@@ -105,23 +121,43 @@ class ReviewDesk:
             return {"others": []}
         return {"others": [self._shown(each) for (_, name), each in standing.items() if name != reviewer]}
 
+    def merge(self, verdicts: Iterable[Verdict]) -> tuple[int, int]:
+        """Take in the lines of another file; return how many were new, and how many name no image of the findings."""
+        lines, unknown = [], 0
+        for verdict in number_lines(verdicts):
+            if verdict.uri.startswith(ITEM_PREFIX):
+                uri, _ = self._known.get(verdict.uri.removeprefix(ITEM_PREFIX), (None, None))
+                if uri is None:
+                    unknown += 1
+                    continue
+                verdict = replace(verdict, uri=uri)
+            lines.append(verdict)
+        return self.file.merge(lines), unknown
+
     def agreement(self) -> dict[str, Any]:
         """See `measure_agreement`."""
         return measure_agreement(self.file.verdicts)
 
     def accuracy(self, reviewer: str | None = None) -> dict[str, Any] | None:
-        """See `accuracy_after_review`; None for an audit without controls.
+        """See `accuracy_after_review`, with `suspects_not_shown`; None for an audit without controls.
 
         Args:
-            reviewer: Who asks. As long as label checks wait for them, they get the estimates alone: counts of suspects
-                and controls that grow with each verdict would tell which is which. None gets all.
+            reviewer: Who asks. As long as label checks wait for them, they learn only how many (`open`): any figure
+                that moves with a verdict tells a suspect from a control, and may sway the next. None gets all.
         """
         if self._checks is None:
             return None
-        found = self._checks.accuracy(self.file.verdicts)
-        if reviewer is None or self._judged(reviewer).issuperset(self._label_checks):
-            return found
-        return {name: found[name] for name in ESTIMATES}
+        if reviewer is not None and (waiting := set(self._label_checks) - self._judged(reviewer)):
+            return {"open": len(waiting)}
+        return self._checks.accuracy(self.file.verdicts) | {"suspects_not_shown": self._suspects_not_shown()}
+
+    def _suspects_not_shown(self) -> int:
+        """Suspects without a verdict that the page does not hold: it has a limit."""
+        if self._checks is None or self._checks.verdicts_seen:
+            return 0
+        seen = {uri for uri, _ in standing_verdicts(self.file.verdicts)}
+        suspects = (row["uri"] for row in self._checks.found if row["issue"] == SUSPECT)
+        return self._checks.suspected - sum(uri in self._ids or uri in seen for uri in suspects)
 
     def _judged(self, reviewer: str) -> set[str]:
         return {

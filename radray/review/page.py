@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from radray import storage
 from radray.errors import BundleError
 from radray.review.pictures import Drawn, PictureReader, PictureWriter, draw_pictures
-from radray.review.queue import choose_rows, describe_evidence, item_id, page_issue, pictured, relatives
+from radray.review.queue import CONTROL, choose_rows, describe_evidence, item_id, page_issue, pictured, relatives
 from radray.review.thumbnails import data_uri
 
 PAGE_FILE = "review.html"
@@ -39,6 +40,7 @@ def write_review_page(
     *,
     bundle_url: str | None = None,
     seed: int = 0,
+    labels_now: Mapping[int, str | None] | None = None,
 ) -> int:
     """Write `review/` (items and pictures, for the server) and review.html; return how many findings they show.
 
@@ -50,6 +52,7 @@ def write_review_page(
         limit: Most findings of each issue.
         bundle_url: The bundle whose strongest network is asked for heat maps; None for none.
         seed: Of the order in which controls are mixed in.
+        labels_now: Row id → label, of images whose label verdicts have put right since the images table was written.
     """
     rows = choose_rows(found, limit, seed)
     writer = PictureWriter()
@@ -57,11 +60,14 @@ def write_review_page(
     asked = {row["row_id"]: [name for name in (row["suggested"], row["label"]) if name in titles] for row in rows}
     shown = [one for row in rows for one in pictured(row)]
     drawn = draw_pictures(writer, images_url, shown, near, asked, _load_bundle(bundle_url))
-    labels = _labels(images_url, near)
+    labels = _labels(images_url, near) | dict(labels_now or {})
     items = [_item(row, drawn, labels) for row in rows if any(one in drawn.large for one in pictured(row))]
     uris = {item_id(row["row_id"]): row["uri"] for row in rows}
-    key = hashlib.blake2b("\n".join(item["id"] + item["issue"] for item in items).encode(), digest_size=8).hexdigest()
-    queue = {"key": key, "titles": titles, "items": items}
+    # What waits in a browser belongs to these findings, whatever the next audit writes into them.
+    place = hashlib.blake2b(storage.normalise_url(output).encode(), digest_size=8).hexdigest()
+    # An opinion that is shown tells most controls from suspects; without controls nothing hangs on it.
+    blind = any(row["issue"] == CONTROL for row in rows)
+    queue = {"place": place, "titles": titles, "blind": blind, "items": items}
     folder = storage.join(output, FOLDER)
     writer.close(folder)
     storage.write_bytes(storage.join(folder, ITEMS_FILE), json.dumps(queue).encode())
@@ -96,7 +102,11 @@ def _item(row: dict[str, Any], drawn: Drawn, labels: dict[int, str | None]) -> d
         "note": describe_evidence(row),
         "picture": drawn.large[shown],
         "thumb": drawn.small[shown],
-        "near": [[drawn.small[one], labels.get(one)] for one in relatives(row["evidence"]) if one in drawn.small],
+        "near": [
+            [drawn.small[one], labels.get(one), item_id(one)]
+            for one in relatives(row["evidence"])
+            if one in drawn.small
+        ],
         "heat": [drawn.heat.get((row_id, name or "")) for name in (suggested, label)],
     }
 
@@ -112,7 +122,7 @@ def render_offline_page(queue: dict[str, Any], uris: dict[str, str], pictures: P
     """The page as one HTML file; header strings are data in it, never markup.
 
     Args:
-        queue: key, titles, items.
+        queue: place, titles, blind, items.
         uris: Item → key of the image, for verdicts.csv.
         pictures: Those that the items name; items whose pictures are beyond `OFFLINE_BYTES` are left out.
     """
@@ -120,7 +130,7 @@ def render_offline_page(queue: dict[str, Any], uris: dict[str, str], pictures: P
     items, size = [], 0
     for item in queue["items"]:
         # The small picture is made of the large one; heat maps and neighbours come along.
-        own = {item["picture"], *(near for near, _ in item["near"]), *item["heat"]} - {None, *inline}
+        own = {item["picture"], *(near for near, *_ in item["near"]), *item["heat"]} - {None, *inline}
         bodies = {number: data_uri(pictures.read(number)) for number in own}
         size += sum(map(len, bodies.values()))
         if size > OFFLINE_BYTES:

@@ -1,7 +1,9 @@
-"""What is shown, and in which order: suspected labels with controls mixed in blind, then the other issues.
+"""What is shown, and in which order: suspected labels with controls mixed in, then the other issues.
 
-Nothing that reaches the page tells a suspected label from a control: both are label checks, with the same fields, and
-their order is shuffled within short blocks.
+No field of the page names a control: suspects, controls and images to learn from are label checks, with the same
+fields, and their order is shuffled within short blocks. The model's opinion does tell them apart for most images,
+because a control's most probable region is mostly its label: the page hides it until the verdict unless the reviewer
+wants to see it, and each verdict says whether it was hidden.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ import pyarrow as pa
 
 SUSPECT = "label_error"
 CONTROL = "control"
+TO_LEARN = "to_learn"
+"""A label chosen because a verdict on it teaches most; it says nothing about the archive."""
 LABEL_CHECK = "label_check"
 BLOCK = 20
 """Length of the stretches of the queue within which the order is random."""
 
 _KINDS = {
     "several_regions": "may show several regions",
-    "cropped": "may be cut off",
     "outside": "looks like none of the regions",
     "exact": "same pixels as the image beside it",
     "features": "looks the same to the networks as the image beside it",
@@ -39,9 +42,13 @@ def choose_rows(found: pa.Table, limit: int, seed: int) -> list[dict[str, Any]]:
     for row in rows:
         row["evidence"] = json.loads(row["evidence"])
     rows.sort(key=lambda row: row["rank"])
-    suspects = [row for row in rows if row["issue"] == SUSPECT]
     controls = [row for row in rows if row["issue"] == CONTROL]
-    others = [row for row in rows if row["issue"] not in (SUSPECT, CONTROL)]
+    # What was chosen to learn from comes before what is only suspected; an image is checked once.
+    checks = {row["uri"]: row for kind in (SUSPECT, TO_LEARN) for row in rows if row["issue"] == kind}
+    for row in controls:
+        checks.pop(row["uri"], None)
+    suspects = sorted(checks.values(), key=lambda row: row["issue"] == SUSPECT)
+    others = [row for row in rows if page_issue(row["issue"]) != LABEL_CHECK]
     issues = list(dict.fromkeys(found["issue"].to_pylist()))
     others.sort(key=lambda row: issues.index(row["issue"]))
     return [*mix_queue(suspects, controls, seed), *others]
@@ -71,8 +78,8 @@ def item_id(row_id: int) -> str:
 
 
 def page_issue(issue: str) -> str:
-    """How the page names an issue: controls and suspects alike."""
-    return LABEL_CHECK if issue in (SUSPECT, CONTROL) else issue
+    """How the page names an issue: suspects, controls and images to learn from alike."""
+    return LABEL_CHECK if issue in (SUSPECT, CONTROL, TO_LEARN) else issue
 
 
 def relatives(evidence: dict[str, Any]) -> list[int]:

@@ -7,12 +7,10 @@ elsewhere cannot reach it by a renamed host. Closed with Ctrl-C; started again, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import astuple, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,7 +26,7 @@ from radray.review.desk import ReviewDesk
 from radray.review.page import page_part, page_script, render_served_page, served_policy
 from radray.review.reviewers import Reviewers, add_reviewers, new_token, read_reviewers
 from radray.review.verdict_file import VerdictFile
-from radray.review.verdicts import Verdict, parse_verdicts
+from radray.review.verdicts import parse_verdicts
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 TOKEN_HEADER = "x-radray-token"
@@ -143,14 +141,15 @@ def run_review(config: ReviewConfig) -> dict[str, Any]:
         ConfigError: The port is taken, the verdicts file is another file or has another writer.
     """
     with VerdictFile(config.verdicts_url) as file:
+        desk = ReviewDesk(config.findings, file, Reviewers({}))
         for url in config.merge:
-            _merge(file, url)
+            _merge(desk, url)
         if config.summary:
-            return ReviewDesk(config.findings, file, Reviewers({})).summary()
+            return desk.summary()
         tokens = add_reviewers(config.reviewers_url, config.reviewer) if config.reviewer else {}
         hashes = read_reviewers(config.reviewers_url) if config.has_reviewers else {}
         shared = None if hashes else new_token()
-        desk = ReviewDesk(config.findings, file, Reviewers(hashes, shared))
+        desk.reviewers = Reviewers(hashes, shared)
         with _bind(config.port) as bound:
             _announce(f"http://127.0.0.1:{bound.getsockname()[1]}/", desk, tokens, shared)
             settings = uvicorn.Config(
@@ -168,16 +167,13 @@ def run_review(config: ReviewConfig) -> dict[str, Any]:
         return desk.summary()
 
 
-def _merge(file: VerdictFile, url: str) -> None:
-    lines = parse_verdicts(storage.read_bytes(url), url)
-    added = [file.append(_numbered(verdict, place)) for place, verdict in enumerate(lines)]
-    print(f"{url}: {sum(added)} verdicts added, {len(added) - sum(added)} were there already", file=sys.stderr)
-
-
-def _numbered(verdict: Verdict, place: int) -> Verdict:
-    """A line of an older file has no id; its content and place are one."""
-    body = repr((place, astuple(verdict))).encode()
-    return replace(verdict, id=verdict.id or hashlib.blake2b(body, digest_size=16).hexdigest())
+def _merge(desk: ReviewDesk, url: str) -> None:
+    verdicts = parse_verdicts(storage.read_bytes(url), url)
+    added, unknown = desk.merge(verdicts)
+    said = f"{url}: {added} verdicts added, {len(verdicts) - added - unknown} were there already"
+    if unknown:
+        said += f"; {unknown} left out, which name no image of --findings: give the findings that they were made on"
+    print(said, file=sys.stderr)
 
 
 def _bind(port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -78,4 +79,17 @@ def test_the_figure_without_bias_stands_beside_the_one_sided_one(tmp_path: Path)
     told = verdict_block(TEST, verdicts, checks.accuracy(verdicts)).text
     assert "one-sided" in told and "With 15 of those looked at too" in told
     assert "the labels on 100.0 % (" in told
-    assert verdict_block(TEST, verdicts[:20], checks.accuracy(verdicts[:20])).text == verdict_block(TEST, verdicts).text
+    assert "pools the ensemble with the labels of the nearest images" in told
+    assert "0 of 35 verdicts on them were given blind" in told
+    few = verdict_block(TEST, verdicts[:20], checks.accuracy(verdicts[:20])).text
+    assert few.endswith("not estimated: 0 of the labels that nobody suspected are judged in order; 10 are needed.")
+    partly = verdict_block(TEST, verdicts[5:], checks.accuracy(verdicts[5:])).text
+    assert re.search(r"the labels on \d+\.\d to \d+\.\d % \(95 % intervals\)", partly)
+    assert "5 suspected labels wait" in partly
+
+
+def test_without_an_image_in_domain_no_share_is_told() -> None:
+    only = [{"uri": "0", "label": "knee", "region": "knee"}]
+    told = verdict_block(only, [verdict("0", "out_of_domain")]).text
+    assert told.endswith("All of them are out of domain: nothing is left to count.")
+    assert verdict_block([], []).text == "No test image has a label."

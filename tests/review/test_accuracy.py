@@ -50,10 +50,11 @@ def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch, judged, fewe
         found = accuracy_after_review(checks, labelled, suspected, seed)
         held_labels += found["label_accuracy"]["low"] <= labels <= found["label_accuracy"]["high"]
         held_model += found["model_accuracy"]["low"] <= model <= found["model_accuracy"]["high"]
-        errors.append(found["label_accuracy"]["value"] - labels)
-    print(
-        f"judged {judged}: labels {held_labels / runs:.3f}, model {held_model / runs:.3f}, bias {np.mean(errors):+.4f}"
-    )
+        if judged is None:
+            errors.append(found["label_accuracy"]["value"] - labels)
+        else:
+            assert found["label_accuracy"]["value"] is found["model_accuracy"]["value"] is None
+    print(f"judged {judged}: labels {held_labels / runs:.3f}, model {held_model / runs:.3f}")
     assert held_labels / runs >= fewest
     assert held_model / runs >= fewest
     if judged is None:
@@ -105,3 +106,45 @@ def test_only_the_beginning_that_was_worked_through_counts():
     suspects = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True, score=1)]
     found = accuracy_after_review([*suspects, *controls], labelled=1000, suspected=1)
     assert (found["controls_judged"], found["suspects_judged"]) == (39, 1)
+
+
+def test_controls_that_nobody_can_decide_widen_the_interval_to_both_sides():
+    def control(outcome):
+        return Checked(suspected=False, label="knee", answer="knee", outcome=outcome, seen=True, score=0)
+
+    suspects = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True, score=0.5)] * 20
+    decided = accuracy_after_review([*suspects, *[control("knee")] * 100], labelled=10_000, suspected=20)
+    open_too = [*[control("knee")] * 90, *[control(None)] * 10]
+    undecided = accuracy_after_review([*suspects, *open_too], labelled=10_000, suspected=20)
+    assert undecided["controls_open"] == 10
+    assert decided["label_accuracy"]["low"] > 0.95
+    for name in ("label_accuracy", "model_accuracy"):
+        # They may all be wrong: then a tenth of all labels is.
+        assert undecided[name]["low"] < 0.9 - 0.03
+        assert undecided[name]["high"] > 0.995
+    assert "10 images are open" in "".join(undecided["assumed"])
+
+
+def test_a_suspect_that_nobody_can_decide_may_be_right_or_wrong_and_the_value_is_told():
+    suspects = [Checked(suspected=True, label="knee", answer="hip", outcome="hip", seen=True, score=0.5)] * 4
+    unsure = Checked(suspected=True, label="knee", answer="hip", outcome=None, seen=True, score=0.5)
+    waiting = Checked(suspected=True, label="knee", answer="hip", outcome=None, seen=False, score=0.5)
+    controls = [Checked(suspected=False, label="knee", answer="knee", outcome="knee", seen=True, score=0)] * 15
+    found = accuracy_after_review([*suspects, unsure, *controls], labelled=20, suspected=5)
+    assert (found["label_accuracy"]["low"], found["label_accuracy"]["high"]) == (0.75, 0.8)
+    assert found["label_accuracy"]["value"] == 0.75
+    partly = accuracy_after_review([*suspects, waiting, *controls], labelled=20, suspected=5)
+    assert (partly["label_accuracy"]["value"], partly["suspects_waiting"]) == (None, 1)
+    assert "1 suspected labels wait" in "".join(partly["assumed"])
+
+
+def test_without_an_image_in_domain_nothing_is_claimed():
+    def outside(suspected):
+        return Checked(suspected=suspected, label="knee", answer="knee", outcome=OUTSIDE, seen=True, score=0.5)
+
+    found = accuracy_after_review([outside(True)] * 3 + [outside(False)] * 12, labelled=1000, suspected=3)
+    assert found["label_accuracy"] is found["label_error_rate"] is found["model_accuracy"] is None
+    assert found["not_estimated"] == "all images that are judged are out of domain"
+    nothing = accuracy_after_review([], labelled=0, suspected=0)
+    assert nothing["model_accuracy"] is nothing["theoretical_accuracy"] is None
+    assert nothing["not_estimated"] == "no label was checked"

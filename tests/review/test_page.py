@@ -11,7 +11,8 @@ from radray.audit.findings import FINDINGS_SCHEMA
 from radray.review import page
 from radray.review.checks import LabelChecks
 from radray.review.pictures import PictureReader
-from radray.review.queue import BLOCK, CONTROL, SUSPECT, choose_rows, item_id, mix_queue
+from radray.review.queue import BLOCK, CONTROL, SUSPECT, TO_LEARN, choose_rows, item_id, mix_queue, page_issue
+from radray.review.verdicts import Verdict
 from tests.report.test_attention import bundle_of
 from tests.review.small_queue import MARKUP, TITLES, small_findings, write_small_queue
 
@@ -65,7 +66,7 @@ def test_the_server_s_files_name_no_path_and_the_pictures_are_there(tmp_path):
     for item in queue["items"]:
         assert all(
             pictures.read(number)[:4] == b"\x89PNG"
-            for number in (item["picture"], item["thumb"], *(near for near, _ in item["near"]))
+            for number in (item["picture"], item["thumb"], *(near for near, *_ in item["near"]))
         )
     notes = {item["issue"]: item["note"] for item in queue["items"]}
     assert notes["label_check"] == ""
@@ -138,3 +139,86 @@ def test_what_later_rounds_suspect_does_not_stand_for_the_first(tmp_path):
     assert [row["rank"] for row in checks.found if row["issue"] == CONTROL] == list(range(1, 11))
     storage.remove(storage.join(findings, "queue.json"))
     assert LabelChecks.load(findings) is None
+
+
+def test_images_to_learn_from_come_first_and_each_image_once(tmp_path):
+    uris = [f"/{place}" for place in range(60)]
+    rows = small_findings(uris, 30, 20)
+    learn = [row | {"issue": TO_LEARN, "rank": rank + 1} for rank, row in enumerate(rows[20:40])]
+    found = pa.Table.from_pylist([*rows, *learn], schema=FINDINGS_SCHEMA)
+    shown = choose_rows(found, limit=1000, seed=0)
+    assert len(shown) == len({row["uri"] for row in shown}) == 50
+    assert {page_issue(row["issue"]) for row in shown} == {"label_check"}
+    places = {issue: [n for n, row in enumerate(shown) if row["issue"] == issue] for issue in (TO_LEARN, SUSPECT)}
+    assert len(places[TO_LEARN]) == 10
+    assert np.mean(places[TO_LEARN]) < np.mean(places[SUSPECT])
+    storage.write_table(storage.join(str(tmp_path), "findings.parquet"), found)
+    counts = {"labelled": 1000, "suspected": 30, "controls": 20, "verdicts_seen": 0}
+    storage.write_json(storage.join(str(tmp_path), "queue.json"), counts)
+    assert {row["issue"] for row in LabelChecks.load(str(tmp_path)).found} == {SUSPECT, CONTROL}
+
+
+def confirm(row, **given):
+    return Verdict(uri=row["uri"], reviewer="ab", verdict="confirm", region=row["label"], **given)
+
+
+def test_the_answer_is_the_ensemble_s_own_where_the_findings_name_it(tmp_path):
+    findings = write_small_queue(tmp_path, suspects=5, controls=10)
+    rows = storage.read_table(findings).to_pylist()
+    verdicts = [confirm(row) for row in rows]
+    pooled = LabelChecks.load(findings).accuracy(verdicts)
+    # The pooled opinion contradicts each suspect and confirms each control; the ensemble's own does neither.
+    assert "pools the ensemble" in "".join(pooled["assumed"])
+    assert 0.9 < pooled["model_accuracy"]["value"] < 1
+    alone = [row | {"evidence": json.dumps(json.loads(row["evidence"]) | {"answer": "hand"})} for row in rows]
+    table = pa.Table.from_pylist(alone, schema=FINDINGS_SCHEMA)
+    storage.write_table(storage.join(findings, "findings.parquet"), table)
+    checks = LabelChecks.load(findings)
+    assert {check.answer for check in checks.outcomes(verdicts)} == {"hand"}
+    found = checks.accuracy(verdicts)
+    assert "the ensemble's own" in "".join(found["assumed"])
+    assert found["model_accuracy"]["value"] < 0.3
+
+
+def test_blindness_is_claimed_only_where_all_verdicts_were_blind(tmp_path):
+    findings = write_small_queue(tmp_path, suspects=5, controls=10)
+    rows = storage.read_table(findings).to_pylist()
+    checks = LabelChecks.load(findings)
+    told = [
+        "; ".join(
+            checks.accuracy([confirm(row, blind="yes" if place < blind else "") for place, row in enumerate(rows)])[
+                "assumed"
+            ]
+        )
+        for blind in (0, 7, 15)
+    ]
+    assert ["0 of 15 verdicts" in told[0], "7 of 15 verdicts" in told[1], "all 15 verdicts" in told[2]] == [True] * 3
+    assert "lets a reviewer guess" in told[1] and "lets a reviewer guess" not in told[2]
+
+
+def test_an_audit_that_began_with_verdicts_estimates_nothing(tmp_path):
+    findings = write_small_queue(tmp_path, suspects=5, controls=12)
+    verdicts = [confirm(row) for row in storage.read_table(findings).to_pylist()]
+    assert LabelChecks.load(findings).accuracy(verdicts)["label_accuracy"] is not None
+    counts = storage.read_json(storage.join(findings, "queue.json"))
+    storage.write_json(storage.join(findings, "queue.json"), counts | {"verdicts_seen": 40})
+    found = LabelChecks.load(findings).accuracy(verdicts)
+    assert found["label_accuracy"] is found["model_accuracy"] is found["theoretical_accuracy"] is None
+    assert found["not_estimated"].startswith("the audit began with 40 verdicts")
+
+
+def test_neighbours_have_the_label_that_verdicts_gave_them_and_blindness_goes_with_controls(tmp_path):
+    findings = write_small_queue(tmp_path, suspects=4, controls=2)
+    queue = queue_of(findings)
+    assert queue["blind"] is True
+    _, label, known = queue["items"][0]["near"][0]
+    found = storage.read_table(storage.join(findings, "findings.parquet"))
+    row_id = next(one for one in found["row_id"].to_pylist() if item_id(one) == known)
+    alone = found.slice(0, 4)
+    page.write_review_page(findings, alone, str(tmp_path / "images"), TITLES, 10, labels_now={row_id: "thumb"})
+    again = queue_of(findings)
+    assert again["blind"] is False
+    shown = {one: name for item in again["items"] for _, name, one in item["near"]}
+    assert shown[known] == "thumb" != label
+    # What waits in a browser outlives the audit that it was given on.
+    assert again["place"] == queue["place"]

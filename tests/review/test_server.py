@@ -12,10 +12,11 @@ from radray import storage
 from radray.errors import ConfigError
 from radray.review.config import ReviewConfig
 from radray.review.desk import ReviewDesk
+from radray.review.queue import item_id
 from radray.review.reviewers import Reviewers, add_reviewers, hash_token, read_reviewers
 from radray.review.server import review_app, run_review
 from radray.review.verdict_file import VerdictFile
-from radray.review.verdicts import Verdict, parse_verdicts
+from radray.review.verdicts import OUTSIDE, Verdict, parse_verdicts, settled_outcomes
 from tests.review.small_queue import write_small_queue
 
 
@@ -183,7 +184,7 @@ def test_accuracy_and_agreement_are_told(client):
     (pair,) = client.get("/agreement", headers=by("ann")).json()["pairs"]
     assert (pair["reviewers"], pair["images"]) == (["Ann", "Ben"], 10)
     assert pair["agreement"] == 0.9
-    assert "controls_judged" not in client.get("/accuracy", headers=by("ben")).json()
+    assert client.get("/accuracy", headers=by("ben")).json() == {"open": 24}
     accuracy = client.get("/accuracy", headers=by("ann")).json()
     assert accuracy["suspects_judged"] + accuracy["controls_judged"] == 34
     assert accuracy["label_accuracy"]["value"] == 1
@@ -234,3 +235,49 @@ def test_what_cannot_be_served_is_said_before_any_work(findings, tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"--port {port} cannot be used"):
             run_review(ReviewConfig(findings=findings, verdicts=str(tmp_path / "v.csv"), port=port))
+
+
+def test_a_verdict_on_an_image_that_left_the_page_is_taken(tmp_path):
+    findings = write_small_queue(tmp_path, suspects=3, controls=3, limit=2)
+    beyond = next(row for row in storage.read_table(findings).to_pylist() if row["rank"] == 3)
+    with VerdictFile(str(tmp_path / "verdicts.csv")) as file:
+        desk = ReviewDesk(findings, file, Reviewers({}))
+        desk.give("Ann", verdict({"id": item_id(beyond["row_id"])}))
+        # The page was older: what it showed as the label counts.
+        desk.give("Ann", verdict({"id": item_id(beyond["row_id"])}, region="hand"))
+        assert [(each.uri, each.region) for each in file.verdicts] == [
+            (beyond["uri"], beyond["label"]),
+            (beyond["uri"], "hand"),
+        ]
+        with pytest.raises(ConfigError, match="not among these findings"):
+            desk.give("Ann", verdict({"id": "feed"}))
+
+
+def test_what_a_server_refused_comes_in_by_merge(findings, tmp_path):
+    row = storage.read_table(findings).to_pylist()[0]
+    exported = tmp_path / "refused.csv"
+    lines = [f"item:{item_id(row['row_id'])},Cleo,out_of_domain,", "item:feed,Cleo,unsure,"]
+    exported.write_text("\n".join(["uri,reviewer,verdict,region", *lines]) + "\n")
+    verdicts = str(tmp_path / "all.csv")
+    config = ReviewConfig(findings=findings, verdicts=verdicts, merge=(str(exported),), summary=True)
+    assert run_review(config)["rows_out"] == run_review(config)["rows_out"] == 1
+    assert settled_outcomes(parse_verdicts(storage.read_bytes(verdicts), "file")) == {row["uri"]: OUTSIDE}
+
+
+def test_suspects_that_the_page_does_not_show_are_told(tmp_path):
+    findings = write_small_queue(tmp_path, suspects=30, controls=12, limit=25)
+    rows = storage.read_table(findings).to_pylist()
+    with VerdictFile(str(tmp_path / "verdicts.csv")) as file:
+        desk = ReviewDesk(findings, file, Reviewers({}))
+        (note,) = json.loads(desk.queue("Ann"))["notes"]
+        assert note.startswith("5 more suspected labels than this page shows")
+        for item in json.loads(desk.queue("Ann"))["items"]:
+            desk.give("Ann", verdict(item))
+        found = desk.accuracy("Ann")
+        assert (found["suspects_not_shown"], found["suspects_waiting"]) == (5, 5)
+        assert found["label_accuracy"]["value"] is None
+        for row in rows[25:30]:
+            desk.give("Ann", verdict({"id": item_id(row["row_id"])}))
+        found = desk.accuracy("Ann")
+        assert (found["suspects_not_shown"], found["label_accuracy"]["value"]) == (0, 1)
+        assert json.loads(desk.queue("Ann"))["notes"] == []

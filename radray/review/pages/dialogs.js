@@ -14,7 +14,7 @@ $("search").addEventListener("keydown", e => { if (e.key === "Enter") { e.preven
 
 const HELP = [["c", "label is right"], ["s", "correct to the suggestion"], ["x", "correct to another region"], ["o", "out of domain"], ["u", "unsure"],
   ["z", "undo, as often as you like"], ["j ↓", "next"], ["k ↑", "back"], ["e", "next open one"], ["h", "heat map: suggestion, label, off"], ["[ ]", "its opacity"],
-  ["i", "invert"], ["+ − 0", "zoom in, out, as it was"], ["b", "blind: hide the model's opinion"], ["g", "grid of many"], ["n", "comment"], ["/", "search"], ["r", "results"], ["?", "this help"]];
+  ["i", "invert"], ["+ − 0", "zoom in, out, as it was"], ["b", "blind: hide or show the model's opinion on label checks"], ["g", "grid of many"], ["n", "comment"], ["/", "search"], ["r", "results"], ["?", "this help"]];
 function openHelp() {
   $("keys").replaceChildren(...HELP.map(([key, text]) => make("div", {}, make("kbd", { textContent:key }), text)));
   $("help").showModal();
@@ -38,19 +38,18 @@ async function openResults() {
     : make("p", { textContent:"Only one reviewer so far." }),
     make("p", { textContent:got.pairs.length ? `${got.conflicts} of ${got.by_several} images that several judged are in conflict${got.alpha === null ? "" : `; Krippendorff's α of all is ${got.alpha.toFixed(2)}`}.` : "" }));
   const checks = data.items.filter(i => i.issue === "label_check"), open = checks.filter(i => !mine(i.id)).length;
-  $("accuracybutton").hidden = false;
-  $("accuracy").append(make("h2", { textContent:"Accuracy after review" }), make("p", { textContent:open ? `${open} of your ${checks.length} label checks are open. Knowing the figures now may sway you.` : "All your label checks are judged." }));
+  $("accuracy").append(make("h2", { textContent:"Accuracy after review" }), make("p", { textContent:open ? `${open} of your ${checks.length} label checks are open. The figures come when all are judged, so that they do not sway you.` : "All your label checks are judged." }));
   if (!open && checks.length) showAccuracy();
 }
 async function showAccuracy() {
-  $("accuracybutton").hidden = true;
-  const got = await figures("accuracy"), range = e => e ? `${percent(e.value)} (${percent(e.low)} to ${percent(e.high)})` : "not yet known";
-  if (got === undefined) return;
+  const got = await figures("accuracy"), range = e => !e ? "not estimated" : e.value === null ? `${percent(e.low)} to ${percent(e.high)}` : `${percent(e.value)} (${percent(e.low)} to ${percent(e.high)})`;
+  if (got === undefined || got?.open) return;
   if (!got) { $("accuracy").append(make("p", { textContent:"This audit drew no control images, so the accuracy cannot be estimated without bias." })); return; }
   $("accuracy").append(
     table(["over all checked labels", "share (95 % interval)"], [["labels that are right", range(got.label_accuracy)], ["the model's answers that are right", range(got.model_accuracy)],
       ["the same one-sided (“theoretical accuracy”)", percent(got.theoretical_accuracy)]]),
-    make("p", { textContent:`${got.labelled} labels, ${got.suspected} of them suspected. One-sided: every label that was not suspected counts as right. `
-      + (got.assumed ? `Judged: ${got.suspects_judged} suspected and ${got.controls_judged} drawn at random from the others. Assumed: ${got.assumed.join("; ")}.` : "The counts behind them show when your label checks are judged.") }));
+    make("p", { textContent:got.not_estimated ? `Not estimated: ${got.not_estimated}.` : `${got.labelled} labels, ${got.suspected} of them suspected. One-sided: labels that were not suspected, and the answers on them, count as right. `
+      + `Judged: ${got.suspects_judged} suspected and ${got.controls_judged} drawn at random from the others. `
+      + (got.suspects_not_shown ? `${got.suspects_not_shown} more suspected labels than this page shows: without them only bounds are known. ` : "")
+      + `Assumed: ${got.assumed.join("; ")}.` }));
 }
-$("accuracybutton").addEventListener("click", showAccuracy);

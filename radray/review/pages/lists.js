@@ -5,10 +5,10 @@ const caption = item => { const my = mine(item.id); return my ? (clashing(item.i
 function matches(item, anyState) {
   const text = $("find").value.trim().toLowerCase(), state = anyState ? "" : $("state").value, my = mine(item.id);
   return (!$("issue").value || item.issue === $("issue").value)
-    && (!$("region").value || item.label === $("region").value || item.suggested === $("region").value)
+    && (!$("region").value || item.label === $("region").value || !isHidden(item) && item.suggested === $("region").value)
     && (!$("station").value || item.station === $("station").value)
     && (!state || state === "conflict" && clashing(item.id).length > 0 || state === "open" && !my || state === "done" && !!my || state === "unsure" && my?.verdict === "unsure")
-    && (!text || [title(item.label), item.suggested && title(item.suggested), item.station, item.note, my?.comment, item.id].some(t => t && t.toLowerCase().includes(text)));
+    && (!text || [title(item.label), !isHidden(item) && item.suggested && title(item.suggested), item.station, item.note, my?.comment, item.id].some(t => t && t.toLowerCase().includes(text)));
 }
 function refilter(stay) {
   const current = shown[at];
@@ -70,7 +70,7 @@ function drawCells() {
     cell.setAttribute("aria-pressed", marked.has(cell.item));
     const text = cell.querySelector("span"); text.textContent = caption(cell.item); text.className = mine(cell.item.id) ? "done" : "";
   });
-  document.querySelector("[data-grid=suggest]").disabled = blind;
+  document.querySelector("[data-grid=suggest]").disabled = items.every(isHidden);
   source(shown[gridAt + CELLS]?.thumb ?? items[0]?.thumb)?.catch(() => 0);
 }
 function setGrid(on) {

@@ -29,7 +29,6 @@ addEventListener("beforeunload", e => { if (unsent.length) e.preventDefault(); }
 
 async function start() {
   setOpacity(opacity);
-  $("blindbutton").setAttribute("aria-pressed", blind);
   for (const id of ["export", "importbutton"]) $(id).hidden = served;
   $("resultsbutton").hidden = !served;
   if (served) {
@@ -47,6 +46,7 @@ async function start() {
   const fixed = data.reviewer ?? null;
   me = fixed ?? String(recall("radray-reviewer", "") || "");
   $("reviewer").hidden = fixed !== null; $("reviewer").value = me; $("me").hidden = fixed === null; $("me").textContent = fixed ?? "";
+  blind = recall(blindKey(), data.blind); $("blindbutton").setAttribute("aria-pressed", blind);
   fillFilters();
   try { await loadVerdicts(); } catch (error) { tell(error.message || "the server does not answer", true); }
   refilter(false);

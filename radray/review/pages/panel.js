@@ -1,7 +1,13 @@
 // One item: its facts beside the picture, and the keys that judge it.
 const ISSUES = { label_check:"Label check", missing_label:"Missing label", out_of_domain:"Out of domain", near_duplicate:"Near-duplicate" };
-let shown = [], at = 0, blind = recall("radray-blind", false);
-const isHidden = item => blind && !mine(item.id);
+let shown = [], at = 0, blind = false;
+const isHidden = item => blind && item.issue === "label_check" && !mine(item.id);
+// The label as this reviewer's own verdict leaves it; another's is not told here.
+function labelNow(label, id) {
+  const my = mine(id);
+  if (!my || outcome(my) === null || clashing(id).length) return title(label);
+  return outcome(my) === "" ? "out of domain" : title(outcome(my));
+}
 
 function showItem() {
   const item = shown[at], grid = !$("grid").hidden;
@@ -27,9 +33,9 @@ function showFacts(item) {
   }));
   $("oddsbox").hidden = !item.top.length;
   $("neartitle").textContent = !item.near.length ? "" : item.issue === "near_duplicate" ? "Looks like" : hidden ? "Nearest images (labels hidden)" : "Nearest images of other patients";
-  $("near").replaceChildren(...item.near.map(([number, label]) => {
+  $("near").replaceChildren(...item.near.map(([number, label, id]) => {
     const img = make("img", { alt:"" }); fillImage(img, number);
-    return make("figure", { className:item.near.length === 1 ? "big" : "" }, img, make("figcaption", { textContent:hidden ? "" : title(label) }));
+    return make("figure", { className:item.near.length === 1 ? "big" : "" }, img, make("figcaption", { textContent:hidden ? "" : labelNow(label, id) }));
   }));
   const act = name => document.querySelector(`[data-act=${name}]`), corrects = item.label && item.suggested && item.suggested !== item.label;
   $("confirmtext").textContent = item.label ? "Label is right: " + title(item.label) : hidden ? "Suggestion is right" : "Suggestion is right: " + title(item.suggested);
@@ -95,4 +101,5 @@ const ACTS = {
 };
 function act(name) { if (shown[at]) ACTS[name](); }
 document.querySelectorAll("[data-act]").forEach(b => b.addEventListener("click", () => { act(b.dataset.act); b.blur(); }));
-function setBlind(value) { blind = value; remember("radray-blind", blind); $("blindbutton").setAttribute("aria-pressed", blind); showItem(); redraw(); }
+function setBlind(value) { blind = value; remember(blindKey(), blind); $("blindbutton").setAttribute("aria-pressed", blind); showItem(); redraw(); }
+const blindKey = () => `radray-blind-${data.place}`;
