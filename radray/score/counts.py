@@ -51,7 +51,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
         *((f"  {status}", count, "") for status, count in summary["by_status"].items()),
         *((f"    {reason}", count, "") for reason, count in summary["by_reason"].items()),
         ("abstained", summary["abstained"], ""),
-        ("against the header", summary["disagreements"], ""),
+        ("other than the header", summary["disagreements"], ""),
         *((f"  {region}", count, "") for region, count in regions[:_MOST_REGIONS]),
     ]
     width = max(len(name) for name, _, _ in rows)

@@ -35,7 +35,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write_csv(folder: str, url: str, *, regions: Sequence[str], methods: Sequence[str]) -> int:
-    """Write all rows of a version as CSV (UTF-8, comma, quotes where needed); return their number.
+    """Write all rows of a version as CSV (RFC 4180, UTF-8); return their number.
 
     Lists become columns: `probability_REGION` for each region, `region_METHOD` for each member. A few thousand rows are
     in memory at once, and a reader sees the whole file or the one before.
@@ -49,7 +49,7 @@ def write_csv(folder: str, url: str, *, regions: Sequence[str], methods: Sequenc
     rows = 0
     header = [*_PLAIN, *(f"probability_{name}" for name in regions), *(f"region_{name}" for name in methods)]
     with storage.open_output(url) as sink, io.TextIOWrapper(sink, "utf-8", newline="") as text:
-        lines = csv.writer(text, lineterminator="\n")
+        lines = csv.writer(text)
         lines.writerow([harmless(name) for name in header])
         for file in storage.list_files(folder, ".parquet"):
             place = storage.locate(file)

@@ -40,7 +40,7 @@ class Hours:
             if found is None:
                 raise ValueError
             first, first_minute, last, last_minute = (int(part or 0) for part in found.groups())
-            start = clock_time(first % 24 if not first_minute else first, first_minute)
+            start = clock_time(0 if (first, first_minute) == (24, 0) else first, first_minute)
             end = clock_time(0 if (last, last_minute) == (24, 0) else last, last_minute)
         except ValueError:
             raise ConfigError(

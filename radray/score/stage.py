@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from typing import Any
@@ -46,12 +47,13 @@ def run_score(config: ScoreConfig) -> dict[str, Any]:
     return summary
 
 
-def score_once(version: Version, allowance: Any = None) -> dict[str, Any]:
+def score_once(version: Version, allowance: Any = None, last: dict[str, Any] | None = None) -> dict[str, Any]:
     """Make the rows that are missing and take away those of objects that are gone or changed; return the summary.
 
     Args:
         version: What to add to.
         allowance: Of `share_allowance`.
+        last: Summary of the run before, of the same process: it stands where the listing has not changed since.
 
     Raises:
         ConfigError: The archive cannot be listed or is empty, or nothing in it is chosen.
@@ -60,6 +62,9 @@ def score_once(version: Version, allowance: Any = None) -> dict[str, Any]:
     config = version.config
     _wait_for_hours(config)
     source, listing = _source(version)
+    before = finished(version.folder)
+    if last is not None and before is not None and before["listing"] == listing:
+        return {**last, "scored": 0}
     selection = config.selection()
     made, is_tidy = made_ids(version.folder, version.key)
     listed = read_ids(source)
@@ -67,7 +72,6 @@ def score_once(version: Version, allowance: Any = None) -> dict[str, Any]:
     work = Work(listed=listed, selected=selected, made=made, is_tidy=is_tidy)
     if not len(selected) and not config.watch:
         raise ConfigError(NOTHING_CHOSEN)
-    before = finished(version.folder)
     scored = len(work.todo)
     if work.is_done and before is not None and before["listing"] == listing:
         print(f"score: nothing to do, all {work.wanted:,} rows are in {version.folder}", file=sys.stderr)
@@ -103,7 +107,7 @@ def _source(version: Version) -> tuple[str, str]:
     """URL of the rows to score and its digest: the index, or a listing, made again once a run has ended."""
     config = version.config
     if config.index is not None:
-        return config.index, ""
+        return config.index, _digest_files(config.index)
     if config.archive is None or version.headers is None:
         raise AssertionError("the configuration holds an archive or an index")
     key = version.headers["reader"].pseudonyms.key if config.key == "hash" else None
@@ -113,6 +117,16 @@ def _source(version: Version) -> tuple[str, str]:
         if before is not None and before["listing"] == manifest.digest:
             manifest = renew_manifest(config.archive, version.folder, manifest, key=key)
     return manifest.url, manifest.digest
+
+
+def _digest_files(folder: str) -> str:
+    """Digest of the names, sizes and times of a folder's Parquet files."""
+    place, digest = storage.locate(folder), hashlib.blake2b(digest_size=16)
+    for file in sorted(place.fs.ls(place.path, detail=True), key=lambda file: str(file["name"])):
+        if str(file["name"]).endswith(".parquet"):
+            facts = [file["name"], file["size"], *(file.get(name) for name in ("mtime", "ETag", "LastModified"))]
+            digest.update(repr([str(fact) for fact in facts]).encode())
+    return digest.hexdigest()
 
 
 def _stream(version: Version, work: Work, source: str, allowance: Any) -> None:

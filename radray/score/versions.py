@@ -61,7 +61,7 @@ def mark_finished(
     Args:
         output: URL that holds the versions.
         summary: Of the run.
-        listing: Digest of the listing that was scored; empty for an index.
+        listing: Digest of the listing, or of the index's files.
         rows_per_s: Speed of this run; None where it made no row.
         before: What `_SUCCESS` said before this run.
     """

@@ -48,7 +48,7 @@ def watch(version: Version) -> dict[str, Any]:
 
 def _look(version: Version, allowance: Any, last: dict[str, Any] | None, score_once: Any) -> dict[str, Any] | None:
     try:
-        summary: dict[str, Any] = score_once(version, allowance)
+        summary: dict[str, Any] = score_once(version, allowance, last)
     except BundleError:
         raise
     except ConfigError as error:
