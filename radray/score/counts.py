@@ -44,10 +44,13 @@ def describe(summary: dict[str, Any]) -> list[str]:
     """Lines of a table for people."""
     regions = list(summary["by_region"].items())
     more = f" · {len(regions) - _MOST_REGIONS} more regions" if len(regions) > _MOST_REGIONS else ""
-    left = summary["listed"] - summary["rows_out"]
+    listed, scored = summary["listed"], summary["scored"]
+    left = (
+        "" if summary["complete"] or listed is None else f"{listed - summary['rows_out']:,} of them not asked for yet"
+    )
     rows = [
-        ("objects", summary["listed"], "" if summary["complete"] else f"{left:,} of them not asked for yet"),
-        ("rows", summary["rows_out"], f"{summary['scored']:,} of them made now"),
+        *([] if listed is None else [("objects", listed, left)]),
+        ("rows", summary["rows_out"], "" if scored is None else f"{scored:,} made now"),
         *((f"  {status}", count, "") for status, count in summary["by_status"].items()),
         *((f"    {reason}", count, "") for reason, count in summary["by_reason"].items()),
         ("abstained", summary["abstained"], ""),

@@ -18,7 +18,7 @@ from radray.errors import BundleError, ConfigError
 from radray.score.counts import summarise
 from radray.score.limits import share_allowance
 from radray.score.version import Version
-from radray.score.versions import made_ids
+from radray.score.versions import finished, made_ids
 
 
 def watch(version: Version) -> dict[str, Any]:
@@ -65,17 +65,22 @@ def _look(version: Version, allowance: Any, last: dict[str, Any] | None, score_o
 
 
 def _what_is_there(version: Version, last: dict[str, Any] | None) -> dict[str, Any]:
-    """Counts of the committed rows: a block that was being written when the signal came is not one of them."""
+    """Counts of the committed rows: a block that was being written when the signal came is not one of them.
+
+    Where a pass was under way, how many objects are listed and how many it scored is left open.
+    """
     place = storage.locate(version.folder)
     checkpoint = storage.join(place.path, "_checkpoint", version.key)
     streaming.drop_uncommitted(checkpoint, place.path, place.arrow)
     made = np.sort(made_ids(version.folder, version.key)[0])
     counts = summarise(version.folder, only=made)
-    known = last or {"listed": len(made), "scored": len(made), "complete": False}
+    is_idle = last is not None and finished(version.folder) is not None
     return {
         "rows_in": len(made),
         **counts,
-        **{name: known[name] for name in ("listed", "scored", "complete")},
+        "listed": last["listed"] if last and is_idle else None,
+        "scored": last["scored"] if last and is_idle else None,
+        "complete": bool(last and is_idle and last["complete"]),
         "stopped": True,
         "bundle": version.bundle.digest,
         "version": version.name,

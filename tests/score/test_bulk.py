@@ -249,7 +249,7 @@ def test_a_part_does_not_hide_a_whole(tmp_path: Path) -> None:
 
 def test_the_table_is_for_people(story: Story) -> None:
     text = "\n".join(describe(story.first))
-    assert "5 of them not asked for yet" in text and "3 of them made now" in text
+    assert "5 of them not asked for yet" in text and "3 made now" in text
     assert "not_dicom" in "\n".join(describe(story.second))
 
 

@@ -104,6 +104,7 @@ def test_a_signal_in_the_middle_and_a_kill_lose_and_double_nothing(tmp_path: Pat
         text, _ = job.communicate(timeout=60)
         assert job.returncode == 0, (tmp_path / "log").read_text()
     stopped = json.loads(text.splitlines()[-1])
+    assert stopped["listed"] is None and not stopped["complete"]
     assert stopped["rows_in"] == stopped["rows_out"] == len(rows_there(tmp_path)) < 24
     assert success(tmp_path)["rows"] is None, "no _SUCCESS before the end"
     with scoring(tmp_path, *slow, "--limit", "18") as job:
