@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
 
+from radray import streaming
 from radray.errors import ConfigError
+from radray.score import limits
 from radray.score.config import ScoreConfig
 from radray.score.hours import Hours
 
@@ -83,3 +87,26 @@ def test_the_zone_is_the_sites() -> None:
         ScoreConfig(archive="a", bundle="b", output="o", hours="20-06", time_zone="Mars/Base")
     with pytest.raises(ConfigError, match="set --hours too"):
         ScoreConfig(archive="a", bundle="b", output="o", time_zone="Europe/Berlin")
+
+
+def test_every_block_waits_and_none_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+
+    class Note:
+        def __call__(self, rows: pa.Table) -> pa.Table:
+            events.append(f"block {rows['row'][0]}")
+            return rows
+
+    monkeypatch.setattr(Hours, "wait", lambda self: events.append(f"wait {self}"))
+    worker = limits.Limited(transform=Note, arguments={}, hours=Hours.parse("20-06"), allowance=None)
+    for block in range(2):
+        worker(pa.table({"row": [block]}))
+    assert events == ["wait 20:00-06:00", "block 0", "wait 20:00-06:00", "block 1"]
+
+
+def test_the_progress_line_says_once_that_it_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    line = streaming._ProgressLine("score", None, 10, 0, every_s=0.02, pause=lambda: "waits until 20:00")
+    with pytest.raises(InterruptedError), line:
+        time.sleep(0.3)
+        raise InterruptedError
+    assert capsys.readouterr().err == "score: waits until 20:00\n"
