@@ -75,7 +75,8 @@ def run_job(config_type: type[ConfigT], stage: str, arguments: Sequence[str] | N
         print(f"radray: {error}", file=sys.stderr)
         sys.exit(2)
     summary = {**summary, "seconds": round(time.monotonic() - started, 1)}
-    if output := getattr(config, "output", None):
+    output = getattr(config, "output", None)
+    if output and not getattr(config, "writes_nothing", False):
         from radray import storage
 
         storage.write_json(getattr(config, "summary_url", storage.join(output, "summary.json")), summary)

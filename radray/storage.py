@@ -384,6 +384,26 @@ def write_table(url: str, table: pa.Table) -> None:
     write_bytes(url, sink.getvalue().to_pybytes())
 
 
+@contextmanager
+def open_output(url: str) -> Iterator[Any]:
+    """A binary stream whose content is at `url` once the block has ended well, and nowhere otherwise."""
+    place = locate(url)
+    if not place.is_local:
+        # A store shows an object when its last part is there; an upload that breaks off is given up.
+        with place.fs.transaction, place.fs.open(place.path, "wb") as stream:
+            yield stream
+        return
+    target = Path(place.path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as stream:
+            yield stream
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def remove(url: str) -> None:
     """Delete the object or the folder at `url`, if there is one."""
     place = locate(url)

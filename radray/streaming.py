@@ -32,6 +32,8 @@ from radray import cluster, storage
 from radray.errors import ConfigError
 
 ID_COLUMN = "row_id"
+_SAY_PAUSE_S = 1800.0
+"""How often the progress line says that the workers wait."""
 _Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -107,6 +109,10 @@ class Pass:
     """Share of a GPU for each worker."""
     max_workers: int | None = None
     """Upper bound of the actor pool; None for half the cluster's logical CPUs."""
+    within: str | None = None
+    """URL of the whole table of which `source` is a part: rows of its other objects that are there already stay."""
+    pause: Callable[[], str | None] | None = None
+    """Says why the workers wait at this time, for the progress line; None or no text while they do not."""
     redo: tuple[str, str] | None = None
     """(column, value): rows of the output that were judged against others, made again when any row is taken away."""
 
@@ -126,7 +132,9 @@ def run(step: Pass) -> int:
     expected = _expected_ids(step)
     checkpoint = storage.join(output.path, "_checkpoint", step.key)
     drop_uncommitted(checkpoint, output.path, output.arrow)  # a killed writer may leave half a file
-    done = np.isin(_drop_stale(step, committed_ids(checkpoint, output.arrow), expected), expected).sum()
+    known = expected if step.within is None else np.union1d(expected, _ids(step.within))
+    committed = _drop_stale(step, committed_ids(checkpoint, output.arrow), known)
+    done = np.isin(committed, expected).sum()
     if done < len(expected):
         if done:
             print(f"{step.title}: {done:,} of {len(expected):,} rows are there already, going on", file=sys.stderr)
@@ -145,7 +153,7 @@ def run(step: Pass) -> int:
         context.enable_rich_progress_bars = False
         with DataContext.current(context):
             _stream(step, source, output, len(expected), int(done))
-    _verify(step, checkpoint, output, expected)
+    _verify(step, checkpoint, output, expected if step.within is None else np.union1d(expected, committed))
     return len(expected)
 
 
@@ -221,7 +229,7 @@ def _stream(step: Pass, source: storage.Location, output: storage.Location, tota
         num_cpus=share,
         num_gpus=step.gpus_per_worker or None,
     )
-    with _ProgressLine(step.title, counter, total, done):
+    with _ProgressLine(step.title, counter, total, done, pause=step.pause):
         rows.write_parquet(output.path, filesystem=output.arrow, ray_remote_args={"num_cpus": share})
 
 
@@ -237,16 +245,19 @@ def _verify(step: Pass, checkpoint: str, output: storage.Location, expected: np.
 
 @ray.remote
 class _Counter:
-    """Rows that went through the transform in this run (at least once each)."""
+    """Rows that went through the transform in this run (at least once each), and what became of them."""
 
     def __init__(self) -> None:
         self.rows = 0
+        self.statuses: dict[str, int] = {}
 
-    def add(self, rows: int) -> None:
+    def add(self, rows: int, statuses: dict[str, int]) -> None:
         self.rows += rows
+        for status, count in statuses.items():
+            self.statuses[status] = self.statuses.get(status, 0) + count
 
-    def total(self) -> int:
-        return self.rows
+    def total(self) -> tuple[int, dict[str, int]]:
+        return self.rows, self.statuses
 
 
 class _Counted:
@@ -258,15 +269,26 @@ class _Counted:
         result = self._transform(rows)
         if result.num_rows != rows.num_rows:
             raise RuntimeError(f"{rows.num_rows} rows went in, {result.num_rows} came out")
-        self._counter.add.remote(rows.num_rows)
+        statuses = count_by(result, "status") if "status" in result.column_names else {}
+        self._counter.add.remote(rows.num_rows, statuses)
         return result
 
 
 class _ProgressLine:
-    """Prints rows, rate and time to go to standard error every few seconds."""
+    """Prints rows, rate, time to go and counts by status to standard error every few seconds."""
 
-    def __init__(self, title: str, counter: Any, total: int, done: int, every_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        title: str,
+        counter: Any,
+        total: int,
+        done: int,
+        *,
+        every_s: float = 5.0,
+        pause: Callable[[], str | None] | None = None,
+    ) -> None:
         self._title, self._counter, self._total, self._done, self._every_s = title, counter, total, done, every_s
+        self._pause, self._paused_s, self._said = pause, 0.0, -_SAY_PAUSE_S
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -282,17 +304,24 @@ class _ProgressLine:
 
     def _watch(self) -> None:
         while not self._stop.wait(self._every_s):
-            self._print()
+            if reason := self._pause() if self._pause is not None else None:
+                self._paused_s += self._every_s
+                if time.monotonic() - self._said >= _SAY_PAUSE_S:
+                    self._said = time.monotonic()
+                    print(f"{self._title}: {reason}", file=sys.stderr, flush=True)
+            else:
+                self._print()
 
     def _print(self, final: bool = False) -> None:
-        fresh = ray.get(self._counter.total.remote())
-        seconds = time.monotonic() - self._started
+        fresh, statuses = ray.get(self._counter.total.remote())
+        seconds = max(1e-3, time.monotonic() - self._started - self._paused_s)
         rate = fresh / seconds
         left = max(0, self._total - self._done - fresh) / rate if rate else float("inf")
         ahead = f"in {seconds:.0f} s" if final else f"ETA {left:.0f} s" if rate else "starting"
         rows = self._total if final else min(self._total, self._done + fresh)
+        counts = " · " + ", ".join(f"{count:,} {status}" for status, count in statuses.items()) if statuses else ""
         print(
-            f"{self._title}: {rows:,} of {self._total:,} rows · {rate:.1f} rows/s · {ahead}",
+            f"{self._title}: {rows:,} of {self._total:,} rows · {rate:.1f} rows/s · {ahead}{counts}",
             file=sys.stderr,
             flush=True,
         )

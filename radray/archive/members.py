@@ -18,7 +18,7 @@ from radray import storage
 SEPARATOR = "::"
 _MEMBER = re.compile(r"(.+?\.zip)::(.+)", re.IGNORECASE | re.DOTALL)
 _SKIP_PART = 1 << 20
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
 """Bytes a request to a remote store asks for at least."""
 _OPENING = threading.Lock()
 
@@ -87,7 +87,7 @@ def _opened(uri: str) -> zipfile.ZipFile:
 @lru_cache(maxsize=4)
 def _open(uri: str) -> zipfile.ZipFile:
     place = storage.locate(uri)
-    options = {} if place.is_local else {"block_size": _BLOCK}
+    options = {} if place.is_local else {"block_size": BLOCK}
     try:
         return zipfile.ZipFile(place.fs.open(place.path, "rb", **options))
     except ValueError as error:  # fsspec's word for a file shorter than a central directory's end

@@ -7,7 +7,8 @@ import zipfile
 import zlib
 
 from radray import storage
-from radray.archive.members import read_member, split_member
+from radray.archive.members import BLOCK, read_member, split_member
+from radray.archive.pace import read_in_turn
 from radray.errors import ObjectError, Reason
 
 MAX_OBJECT_BYTES = 1 << 30
@@ -18,21 +19,23 @@ _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryEr
 """Errors that another attempt does not mend."""
 _GZIP_PART = 1 << 16
 """Bytes of a gzip file read first; then four times as many each time."""
+_SURE = 1 << 20
+"""A range up to this length is expected to be full."""
 
 
-def fetch(uri: str, *, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
-    """The whole object.
+def fetch(uri: str, *, max_bytes: int = MAX_OBJECT_BYTES, size: int | None = None) -> bytes:
+    """The whole object; `size` is what the listing says, for whoever keeps a pace.
 
     Raises:
         ObjectError: FETCH_FAILED, or TOO_LARGE above `max_bytes`.
     """
-    body = fetch_range(uri, 0, max_bytes + 1)
+    body = fetch_range(uri, 0, max_bytes + 1, size=size)
     if len(body) > max_bytes:
         raise ObjectError(Reason.TOO_LARGE, f"more than {max_bytes:,} bytes")
     return body
 
 
-def fetch_range(uri: str, start: int, length: int) -> bytes:
+def fetch_range(uri: str, start: int, length: int, *, size: int | None = None) -> bytes:
     """Bytes `start` to `start + length`, fewer where the object ends before.
 
     Args:
@@ -40,13 +43,14 @@ def fetch_range(uri: str, start: int, length: int) -> bytes:
             unpacked bytes count.
         start: First byte.
         length: Number of bytes.
+        size: Bytes of the whole object, where known: what a read is expected to bring (see `pace`).
 
     Raises:
         ObjectError: FETCH_FAILED after the last attempt.
     """
     for pause_s in (*_PAUSES_S, None):
         try:
-            return _read(uri, start, length)
+            return _read(uri, start, length, size)
         except _FINAL as error:
             raise ObjectError(Reason.FETCH_FAILED, type(error).__name__) from error
         except Exception as error:  # every store has errors of its own
@@ -60,15 +64,28 @@ def fetch_range(uri: str, start: int, length: int) -> bytes:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _read(uri: str, start: int, length: int) -> bytes:
+def _read(uri: str, start: int, length: int, size: int | None) -> bytes:
     if member := split_member(uri):
-        return read_member(*member, start, length)
+        expected = _expected(start, length, size)
+        requests = 1 + expected // BLOCK
+        return read_in_turn(lambda: read_member(*member, start, length), requests=requests, expected=expected)
     if uri[-3:].lower() == ".gz":
         return _read_gzip(uri, start, length)
-    return _read_plain(uri, start, length)
+    return _read_plain(uri, start, length, size)
 
 
-def _read_plain(uri: str, start: int, length: int) -> bytes:
+def _expected(start: int, length: int, size: int | None) -> int:
+    """Bytes that a read will probably bring."""
+    if size is not None:
+        return min(length, max(0, size - start))
+    return length if length <= _SURE else 0
+
+
+def _read_plain(uri: str, start: int, length: int, size: int | None = None) -> bytes:
+    return read_in_turn(lambda: _read_now(uri, start, length), expected=_expected(start, length, size))
+
+
+def _read_now(uri: str, start: int, length: int) -> bytes:
     if "://" not in uri:
         with open(uri, "rb") as stream:
             stream.seek(start)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from radray import storage
+from radray.archive.pace import wait_for_turn
 
 PAGE = 1000
 """Keys a request returns at most."""
@@ -79,6 +80,7 @@ def _folder_pages(place: storage.Location, request: dict[str, Any]) -> Iterator[
     """Folders below a prefix page by page, and whether there are more."""
     more = True
     while more:
+        wait_for_turn()
         page = place.fs.call_s3("list_objects_v2", **request)
         more = bool(page.get("IsTruncated"))
         yield [entry["Prefix"] for entry in page.get("CommonPrefixes", ())], more
@@ -108,6 +110,7 @@ class _Range:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
+                wait_for_turn()
                 page = self._place.fs.call_s3("list_objects_v2", **self._request)
                 entries: list[Entry] = page.get("Contents", [])
                 mine = [entry for entry in entries if self._before is None or _precedes(entry["Key"], self._before)]

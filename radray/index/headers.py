@@ -49,7 +49,7 @@ class ReadHeaders:
 
     def _beginning(self, row: dict[str, Any]) -> bytes | ObjectError:
         try:
-            return fetch_range(row["uri"], 0, self._header_bytes)
+            return fetch_range(row["uri"], 0, self._header_bytes, size=row["size"])
         except ObjectError as error:
             return error
 

@@ -3,108 +3,156 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
+import time
 from typing import Any
 
-import pyarrow.compute as pc
+import numpy as np
 
 from radray import storage, streaming
-from radray.dicom.header import HeaderReader
-from radray.dicom.identity import Pseudonyms
-from radray.ensemble import Bundle
-from radray.index.labels import parse_labels
-from radray.index.manifest import ensure_manifest
+from radray.errors import ConfigError
+from radray.index.manifest import ensure_manifest, renew_manifest
 from radray.score.config import ScoreConfig
+from radray.score.counts import describe, summarise
+from radray.score.csv_export import write_csv
+from radray.score.dry_run import NOTHING_CHOSEN, describe_estimate, estimate
+from radray.score.limits import Limited, paced_listing, share_allowance
 from radray.score.rows import ScoreRows
-from radray.score.versions import mark_latest, version_folder
-from radray.version import __version__
+from radray.score.selection import Work, read_ids, select_ids, write_part
+from radray.score.version import Version, open_version
+from radray.score.versions import finished, made_ids, mark_finished, unmark_finished
+
+_FEW = 10
+"""Where less than one object in so many is to do, these are copied and read alone."""
 
 
 def run_score(config: ScoreConfig) -> dict[str, Any]:
-    """Score `config.archive` or the objects of `config.index`; return the summary.
+    """Score `config.archive` or the objects of `config.index`; print a table, return the summary.
 
     Raises:
-        ConfigError: The bundle cannot be used, or the archive cannot be listed or is empty.
+        ConfigError: The bundle cannot be used, the archive cannot be listed or is empty, or nothing in it is chosen.
     """
-    bundle = Bundle.load(config.bundle, device="cpu")
-    headers = _header_arguments(config, bundle)
-    key = _key(config, bundle, headers)
-    folder = version_folder(config.output, key)
-    source = _source(config, folder, headers)
-    before = len(storage.list_files(folder, ".parquet")) if storage.exists(folder) else 0
-    rows_in = streaming.run(
+    version = open_version(config)
+    if config.dry_run:
+        found = estimate(version)
+        print("\n".join(describe_estimate(found)))
+        return found
+    if config.watch:
+        from radray.score.watch import watch
+
+        summary = watch(version)
+    else:
+        summary = score_once(version, share_allowance(config))
+    print("\n".join(describe(summary)))
+    return summary
+
+
+def score_once(version: Version, allowance: Any = None, last: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Make the rows that are missing and take away those of objects that are gone or changed; return the summary.
+
+    Args:
+        version: What to add to.
+        allowance: Of `share_allowance`.
+        last: Summary of the run before, of the same process: it stands where the listing has not changed since.
+
+    Raises:
+        ConfigError: The archive cannot be listed or is empty, or nothing in it is chosen.
+    """
+    started = time.monotonic()
+    config = version.config
+    _wait_for_hours(config)
+    source, listing = _source(version)
+    before = finished(version.folder)
+    if last is not None and before is not None and before["listing"] == listing:
+        return {**last, "scored": 0}
+    selection = config.selection()
+    made, is_tidy = made_ids(version.folder, version.key)
+    listed = read_ids(source)
+    selected = listed if selection.is_whole else select_ids(source, selection)
+    work = Work(listed=listed, selected=selected, made=made, is_tidy=is_tidy)
+    if not len(selected) and not config.watch:
+        raise ConfigError(NOTHING_CHOSEN)
+    scored = len(work.todo)
+    if work.is_done and before is not None and before["listing"] == listing:
+        print(f"score: nothing to do, all {work.wanted:,} rows are in {version.folder}", file=sys.stderr)
+    elif not work.is_done:
+        unmark_finished(version.folder)
+        _stream(version, work, source, allowance)
+    summary = {
+        "rows_in": work.wanted,
+        **summarise(version.folder),
+        "listed": len(listed),
+        "scored": scored,
+        "complete": work.wanted == len(listed),
+        "bundle": version.bundle.digest,
+        "version": version.name,
+        "folder": version.folder,
+    }
+    if config.csv is not None:
+        regions, methods = version.bundle.regions.names, [member.method for member in version.bundle.members]
+        summary["csv_rows"] = write_csv(version.folder, config.csv, regions=regions, methods=methods)
+    rate = scored / (time.monotonic() - started) if scored else None
+    mark_finished(config.output, summary, listing=listing, rows_per_s=rate, before=before)
+    return summary
+
+
+def _wait_for_hours(config: ScoreConfig) -> None:
+    hours = config.open_hours()
+    if hours is not None and (notice := hours.notice()) is not None:
+        print(f"score: {notice}", file=sys.stderr, flush=True)
+        hours.wait()
+
+
+def _source(version: Version) -> tuple[str, str]:
+    """URL of the rows to score and its digest: the index, or a listing, made again once a run has ended."""
+    config = version.config
+    if config.index is not None:
+        return config.index, _digest_files(config.index)
+    if config.archive is None or version.headers is None:
+        raise AssertionError("the configuration holds an archive or an index")
+    key = version.headers["reader"].pseudonyms.key if config.key == "hash" else None
+    with paced_listing(config):
+        manifest = ensure_manifest(config.archive, version.folder, key=key)
+        before = finished(version.folder)
+        if before is not None and before["listing"] == manifest.digest:
+            manifest = renew_manifest(config.archive, version.folder, manifest, key=key)
+    return manifest.url, manifest.digest
+
+
+def _digest_files(folder: str) -> str:
+    """Digest of the names, sizes and times of a folder's Parquet files."""
+    place, digest = storage.locate(folder), hashlib.blake2b(digest_size=16)
+    for file in sorted(place.fs.ls(place.path, detail=True), key=lambda file: str(file["name"])):
+        if str(file["name"]).endswith(".parquet"):
+            facts = [file["name"], file["size"], *(file.get(name) for name in ("mtime", "ETag", "LastModified"))]
+            digest.update(repr([str(fact) for fact in facts]).encode())
+    return digest.hexdigest()
+
+
+def _stream(version: Version, work: Work, source: str, allowance: Any) -> None:
+    config, hours = version.config, version.config.open_hours()
+    whole = len(work.selected) == len(work.listed) and len(work.todo) * _FEW >= len(work.listed)
+    arguments = {
+        "bundle": storage.normalise_url(config.bundle),
+        "digest": version.bundle.digest,
+        "headers": version.headers,
+        "batch": config.batch,
+        "device": "cuda" if config.gpus_per_worker else "cpu",
+    }
+    streaming.run(
         streaming.Pass(
             title="score",
-            source=source,
-            output=folder,
-            key=key,
-            transform=ScoreRows,
-            arguments={
-                "bundle": storage.normalise_url(config.bundle),
-                "digest": bundle.digest,
-                "headers": headers,
-                "batch": config.batch,
-                "device": "cuda" if config.gpus_per_worker else "cpu",
-            },
+            source=source if whole else write_part(source, version.folder, config.selection(), work.todo),
+            within=None if whole else source,
+            output=version.folder,
+            key=version.key,
+            transform=Limited,
+            arguments={"transform": ScoreRows, "arguments": arguments, "hours": hours, "allowance": allowance},
             rows_per_block=config.rows_per_block,
             gpus_per_worker=config.gpus_per_worker,
             max_workers=config.max_workers,
+            pause=None if hours is None else hours.notice,
         )
     )
-    if before and before == len(storage.list_files(folder, ".parquet")):
-        print(f"score: nothing to do, all {rows_in:,} rows are in {folder}", file=sys.stderr)
-    mark_latest(config.output, folder, bundle.digest, rows_in)
-    return {"rows_in": rows_in, **summarise(folder), "bundle": bundle.digest, "folder": folder}
-
-
-def _source(config: ScoreConfig, folder: str, headers: dict[str, Any] | None) -> str:
-    """URL of the rows to score: the index, or a listing of the archive."""
-    if config.index is not None:
-        return config.index
-    if config.archive is None or headers is None:
-        raise AssertionError("the configuration holds an archive or an index")
-    key = headers["reader"].pseudonyms.key if config.key == "hash" else None
-    return ensure_manifest(config.archive, folder, key=key).url
-
-
-def _header_arguments(config: ScoreConfig, bundle: Bundle) -> dict[str, Any] | None:
-    """How workers read headers of a listing; None for an index, where that is done."""
-    if config.archive is None:
-        return None
-    rules = config.header_rules()
-    return {
-        "reader": HeaderReader(regions=bundle.regions, pseudonyms=Pseudonyms(rules.secret()), rule=rules.rule()),
-        "labels": parse_labels(config.labels, config.archive, bundle.regions),
-        "header_bytes": rules.header_bytes,
-        "hash_keys": config.key == "hash",
-    }
-
-
-def _key(config: ScoreConfig, bundle: Bundle, headers: dict[str, Any] | None) -> str:
-    """Digest of all that rows depend on but the objects themselves."""
-    settings = {
-        "bundle": bundle.digest,
-        "version": __version__,
-        "source": storage.normalise_url(config.archive or config.index or ""),
-    }
-    if headers is not None:
-        settings |= {
-            "labels": config.labels,
-            "key": config.key,
-            "patients": headers["reader"].pseudonyms.of("check", "")[:16],
-        }
-    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def summarise(folder: str) -> dict[str, Any]:
-    """Counts of one version of predictions."""
-    table = storage.read_table(folder, columns=["status", "reason", "region", "abstained", "agrees"])
-    return {
-        "rows_out": table.num_rows,
-        "by_status": streaming.count_by(table, "status"),
-        "by_reason": streaming.count_by(table, "reason"),
-        "by_region": streaming.count_by(table, "region"),
-        "abstained": pc.sum(table["abstained"]).as_py() or 0,
-        "disagreements": pc.sum(pc.invert(table["agrees"])).as_py() or 0,
-    }
+    if len(lost := np.setdiff1d(work.selected, made_ids(version.folder, version.key)[0])):
+        raise RuntimeError(f"{len(lost)} of {len(work.selected)} objects have no row; run the same command again")

@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_listed_is_one_line(tmp_path: Path) -> None:
 def test_attempts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = []
 
-    def flaky(uri: str, start: int, length: int) -> bytes:
+    def flaky(uri: str, start: int, length: int, size: int | None) -> bytes:
         attempts.append(uri)
         if len(attempts) < 3:
             raise OSError("reset")
