@@ -1,38 +1,49 @@
-"""Bytes of one object, whole or a range, with a few attempts. Members of zip files and gzip files read as others do."""
+"""Bytes of one object, whole or a range, with a few attempts. Members of zip files and gzip files read as others do.
+
+An object that was listed under an ETag is read under it: one that has changed since is no row of the old listing.
+"""
 
 from __future__ import annotations
 
-import time
+import os
+import re
 import zipfile
 import zlib
 
-from radray import storage
+from radray import outages, storage
 from radray.archive.members import read_member, split_member
-from radray.errors import ObjectError, Reason
+from radray.archive.s3_reading import BrokenAnswerError, ChangedError, read_s3_range
+from radray.errors import ConfigError, ObjectError, Reason
 
 MAX_OBJECT_BYTES = 1 << 30
 """Largest object that is fetched (1 GiB)."""
-_PAUSES_S = (0.2, 1.0, 3.0)
-"""Waits between the attempts, in seconds."""
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, zipfile.BadZipFile, zlib.error)
+_FINAL = (ChangedError, zipfile.BadZipFile, zlib.error)
 """Errors that another attempt does not mend."""
+_FILE_ETAG = re.compile(r"[0-9a-f]{1,16}-[0-9a-f]+")
+"""Time of the last change and size, as `radray.archive.listing` makes them for files."""
 _GZIP_PART = 1 << 16
 """Bytes of a gzip file read first; then four times as many each time."""
 
 
-def fetch(uri: str, *, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
+def fetch(uri: str, *, etag: str | None = None, max_bytes: int = MAX_OBJECT_BYTES) -> bytes:
     """The whole object.
+
+    Args:
+        uri: As `fetch_range`.
+        etag: As `fetch_range`.
+        max_bytes: Most bytes.
 
     Raises:
         ObjectError: FETCH_FAILED, or TOO_LARGE above `max_bytes`.
+        ConfigError: As `fetch_range`.
     """
-    body = fetch_range(uri, 0, max_bytes + 1)
+    body = fetch_range(uri, 0, max_bytes + 1, etag=etag)
     if len(body) > max_bytes:
         raise ObjectError(Reason.TOO_LARGE, f"more than {max_bytes:,} bytes")
     return body
 
 
-def fetch_range(uri: str, start: int, length: int) -> bytes:
+def fetch_range(uri: str, start: int, length: int, *, etag: str | None = None) -> bytes:
     """Bytes `start` to `start + length`, fewer where the object ends before.
 
     Args:
@@ -40,55 +51,60 @@ def fetch_range(uri: str, start: int, length: int) -> bytes:
             unpacked bytes count.
         start: First byte.
         length: Number of bytes.
+        etag: What the listing said; None or empty for any version. (A member's checksum is held against its bytes.)
 
     Raises:
-        ObjectError: FETCH_FAILED after the last attempt.
+        ObjectError: FETCH_FAILED: it is not there, has changed since it was listed, or the store, which answers
+            otherwise, failed with it at every attempt.
+        ConfigError: The store refuses the credentials, or is gone (see `radray.outages`).
     """
-    for pause_s in (*_PAUSES_S, None):
-        try:
-            return _read(uri, start, length)
-        except _FINAL as error:
-            raise ObjectError(Reason.FETCH_FAILED, type(error).__name__) from error
-        except Exception as error:  # every store has errors of its own
-            if _is_beyond_end(error):
-                return b""
-            if pause_s is None:
-                raise ObjectError(
-                    Reason.FETCH_FAILED, f"{type(error).__name__} after {len(_PAUSES_S) + 1} attempts"
-                ) from error
-            time.sleep(pause_s)
-    raise AssertionError("the last attempt returns or raises")
+    try:
+        return outages.ask_store(uri, lambda: _read(uri, start, length, etag or None), final=_FINAL)
+    except ConfigError:
+        raise
+    except ChangedError as error:
+        raise ObjectError(Reason.FETCH_FAILED, "changed since it was listed") from error
+    except BrokenAnswerError as error:
+        raise ObjectError(Reason.FETCH_FAILED, str(error)) from error
+    except Exception as error:
+        raise ObjectError(Reason.FETCH_FAILED, type(error).__name__) from error
 
 
-def _read(uri: str, start: int, length: int) -> bytes:
+def _read(uri: str, start: int, length: int, etag: str | None) -> bytes:
     if member := split_member(uri):
         return read_member(*member, start, length)
     if uri[-3:].lower() == ".gz":
-        return _read_gzip(uri, start, length)
-    return _read_plain(uri, start, length)
+        return _read_gzip(uri, start, length, etag)
+    return _read_plain(uri, start, length, etag)
 
 
-def _read_plain(uri: str, start: int, length: int) -> bytes:
+def _read_plain(uri: str, start: int, length: int, etag: str | None) -> bytes:
     if "://" not in uri:
         with open(uri, "rb") as stream:
             stream.seek(start)
-            return stream.read(length)
-    place = storage.locate(uri)
-    return bytes(place.fs.cat_file(place.path, start=start, end=start + length))
+            body = stream.read(length)
+            facts = os.fstat(stream.fileno())
+        if etag and _FILE_ETAG.fullmatch(etag) and etag != f"{facts.st_mtime_ns:x}-{facts.st_size:x}":
+            raise ChangedError
+        return body
+    try:
+        if uri.startswith(("s3://", "s3a://")):
+            return read_s3_range(uri, start, length, etag)
+        place = storage.locate(uri)
+        return bytes(place.fs.cat_file(place.path, start=start, end=start + length))
+    except Exception as error:
+        if _is_beyond_end(error):
+            return b""
+        raise
 
 
-def _read_gzip(uri: str, start: int, length: int) -> bytes:
+def _read_gzip(uri: str, start: int, length: int, etag: str | None) -> bytes:
     """Unpack no further than asked; a file that only bears the name is read as it is."""
     stream, found, place, ask = zlib.decompressobj(16 + zlib.MAX_WBITS), bytearray(), 0, _GZIP_PART
     while len(found) < start + length and not stream.eof:
-        try:
-            part = _read_plain(uri, place, ask)
-        except Exception as error:
-            if not _is_beyond_end(error):
-                raise
-            part = b""
+        part = _read_plain(uri, place, ask, etag)
         if place == 0 and part[:2] != b"\x1f\x8b":
-            return _read_plain(uri, start, length)
+            return _read_plain(uri, start, length, etag)
         if not part:
             break
         place, ask = place + len(part), 4 * ask

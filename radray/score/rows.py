@@ -98,7 +98,7 @@ class ScoreRows:
         """Outcome and cleaned image of each row; bodies are held for a few rows at a time."""
         for start in range(0, len(rows), _FETCHES):
             some = rows[start : start + _FETCHES]
-            for row, body in zip(some, self._threads.map(_fetch, (row["uri"] for row in some)), strict=True):
+            for row, body in zip(some, self._threads.map(_fetch, some), strict=True):
                 if isinstance(body, ObjectError):
                     reason = body.reason
                     yield {"status": reason.status.value, "reason": reason.value, "message": body.message or None}
@@ -130,8 +130,8 @@ class ScoreRows:
         return answers
 
 
-def _fetch(uri: str) -> bytes | ObjectError:
+def _fetch(row: dict[str, Any]) -> bytes | ObjectError:
     try:
-        return fetch(uri)
+        return fetch(row["uri"], etag=row["etag"])
     except ObjectError as error:
         return error
