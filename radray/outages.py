@@ -85,19 +85,20 @@ def ask_store(url: str, call: Callable[[], Answer], *, final: tuple[type[Excepti
             if not refusal(failure) and isinstance(failure, (FileNotFoundError, *_MEND_NOTHING, *final)):
                 raise failure
             time.sleep(pause_s * random.uniform(0.5, 1.0))
-        if does_answer(url):
-            raise failure
-        await_store(url)
+        if not await_store(url) and not is_bucket_gone(failure):
+            return call()  # it may have come back just now; if not, this object is the fault
     raise failure
 
 
-def await_store(url: str) -> None:
-    """Return when the store of `url` answers.
+def await_store(url: str) -> bool:
+    """Return when the store of `url` answers: whether it had to be waited for.
 
     Raises:
         ConfigError: It has not for `OUTAGE_S`, or it refuses the credentials.
     """
     began = time.monotonic()
+    if does_answer(url):
+        return False
     while not does_answer(url):
         if time.monotonic() - began > OUTAGE_S:
             raise ConfigError(
@@ -105,6 +106,7 @@ def await_store(url: str) -> None:
                 "then give the same command again: what is done stays done"
             )
         time.sleep(_ASK_EVERY_S)
+    return True
 
 
 def does_answer(url: str) -> bool:

@@ -43,6 +43,8 @@ SHARD_ROWS = 1_000_000
 """Rows of the source that share a checkpoint, and about so many ids are held at a time."""
 _TRIES_WITHOUT_ROWS = 3
 """Failures of the store, one after the other and no row between them, before a pass gives up."""
+_DEATHS = 2
+"""Deaths of a process over the same rows, after which they are taken one by one; and over one row, then given up."""
 _SAID = re.compile(r"^radray\.errors\.(?:ConfigError|BundleError): (.+)$", re.MULTILINE)
 """A worker's complaint within the text of Ray's error."""
 
@@ -67,7 +69,10 @@ class Pass:
     key: str
     """Digest of all that the rows depend on; names the checkpoint."""
     transform: Callable[..., Any]
-    """A class: constructed once per worker with `arguments`, called with a table, returns a table with `row_id`."""
+    """A class: constructed once per worker with `arguments`, called with a table, returns a table with `row_id`.
+
+    Its method `give_up`, if it has one, is called with a row whose object kills the process, and returns its result.
+    """
     arguments: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the transform's constructor."""
     columns: list[str] | None = None
@@ -337,10 +342,19 @@ def _verify(step: Pass, shard: _Shard, commits: Commits, expected: Ids) -> None:
 
 @ray.remote(max_restarts=-1)
 class _Counter:
-    """Rows that went through the transform in this run (at least once each)."""
+    """Rows that went through the transform in this run (at least once each), and what is being worked on."""
 
     def __init__(self) -> None:
         self.rows = 0
+        self.begun: dict[tuple[int, int], int] = {}
+
+    def begin(self, first: int, rows: int) -> int:
+        """How often so many rows from this one on have been begun and not ended, this time included."""
+        self.begun[first, rows] = self.begun.get((first, rows), 0) + 1
+        return self.begun[first, rows]
+
+    def end(self, first: int, rows: int) -> None:
+        self.begun.pop((first, rows), None)
 
     def add(self, rows: int) -> None:
         self.rows += rows
@@ -350,16 +364,41 @@ class _Counter:
 
 
 class _Counted:
+    """The transform, and what to do about rows that kill its process: Ray alone would start it anew for ever."""
+
     def __init__(self, transform: Callable[..., Any], arguments: dict[str, Any], counter: Any) -> None:
         self._transform = transform(**arguments)
         self._counter = counter
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        result = self._transform(rows)
+        if not rows.num_rows:
+            return self._transform(rows)
+        if self._begin(rows) > _DEATHS:
+            result = pa.concat_tables([self._alone(rows.slice(place, 1)) for place in range(rows.num_rows)])
+        else:
+            result = self._transform(rows)
         if result.num_rows != rows.num_rows:
             raise RuntimeError(f"{rows.num_rows} rows went in, {result.num_rows} came out")
         self._counter.add.remote(rows.num_rows)
+        self._end(rows)
         return result
+
+    def _alone(self, row: pa.Table) -> pa.Table:
+        if self._begin(row) > _DEATHS:
+            if not hasattr(self._transform, "give_up"):
+                raise RuntimeError(f"the row {row.column(ID_COLUMN)[0]} of the source kills the process that reads it")
+            result = self._transform.give_up(row)
+        else:
+            result = self._transform(row)
+        ray.get(self._end(row))
+        return result
+
+    def _begin(self, rows: pa.Table) -> int:
+        begun: int = ray.get(self._counter.begin.remote(rows.column(ID_COLUMN)[0].as_py(), rows.num_rows))
+        return begun
+
+    def _end(self, rows: pa.Table) -> Any:
+        return self._counter.end.remote(rows.column(ID_COLUMN)[0].as_py(), rows.num_rows)
 
 
 class _ProgressLine:

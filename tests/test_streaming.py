@@ -40,6 +40,22 @@ class Double:
         return rows.append_column("doubled", pa.array(doubled, pa.int64()))
 
 
+class Mortal(Double):
+    """Dies over one number."""
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        if 17 in rows.column("number").to_pylist():
+            os._exit(1)
+        return super().__call__(rows)
+
+
+class Resigned(Mortal):
+    """Has an answer for it."""
+
+    def give_up(self, rows: pa.Table) -> pa.Table:
+        return rows.append_column("doubled", pa.array([34], pa.int64()))
+
+
 def write_source(url: str) -> None:
     """Three files of rows, every third of them not wanted."""
     uris = [f"object {number}" for number in range(ROWS)]
@@ -242,6 +258,17 @@ def test_a_transform_that_loses_rows_stops_the_run(tmp_path: Path) -> None:
     write_source(str(tmp_path / "source"))
     with pytest.raises(Exception, match=r"[0-9]+ rows went in, [0-9]+ came out"):
         streaming.run(a_pass(str(tmp_path), arguments={"drop_last": True}))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_row_that_kills_its_worker_is_given_up_and_no_other(tmp_path: Path) -> None:
+    write_source(str(tmp_path / "source"))
+    assert streaming.run(a_pass(str(tmp_path), transform=Resigned)) == ROWS
+    assert_every_row_once(str(tmp_path / "output"), list(range(ROWS)))
+    write_source(str(tmp_path / "other" / "source"))
+    with pytest.raises(Exception, match=f"row {row_id('object 17')} of the source kills the process"):
+        streaming.run(a_pass(str(tmp_path / "other"), transform=Mortal))
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the processes to kill")

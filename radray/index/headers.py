@@ -47,6 +47,10 @@ class ReadHeaders:
         found = [self._facts(row, body) for row, body in zip(listed, beginnings, strict=True)]
         return pa.Table.from_pylist(found, schema=INDEX_SCHEMA)
 
+    def key(self, uri: str) -> str:
+        """What every table beyond the index calls an object."""
+        return self._reader.pseudonyms.key(uri) if self._hash_keys else uri
+
     def _beginning(self, row: dict[str, Any]) -> bytes | ObjectError:
         try:
             return fetch_range(row["uri"], 0, self._header_bytes, etag=row["etag"])
@@ -54,7 +58,7 @@ class ReadHeaders:
             return error
 
     def _facts(self, row: dict[str, Any], body: bytes | ObjectError) -> dict[str, Any]:
-        row = row | {"key": self._reader.pseudonyms.key(row["uri"]) if self._hash_keys else row["uri"]}
+        row = row | {"key": self.key(row["uri"])}
         try:
             if isinstance(body, ObjectError):
                 raise body
