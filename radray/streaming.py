@@ -14,6 +14,7 @@ started again with the same arguments goes on with the rows that have no result 
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import threading
@@ -45,6 +46,12 @@ _TRIES_WITHOUT_ROWS = 3
 """Failures of the store, one after the other and no row between them, before a pass gives up."""
 _DEATHS = 2
 """Deaths of a process over the same rows, after which they are taken one by one; and over one row, then given up."""
+_SAY_TWICE = (
+    "ray.data.exceptions",
+    "ray.data._internal.execution.streaming_executor_state",
+    "ray.data._internal.execution.operators.actor_pool_map_operator",
+)
+"""Loggers that print the traceback of an error which is raised as well."""
 _SAID = re.compile(r"^radray\.errors\.(?:ConfigError|BundleError): (.+)$", re.MULTILINE)
 """A worker's complaint within the text of Ray's error."""
 
@@ -108,6 +115,8 @@ def run(step: Pass) -> int:
         RuntimeError: The output does not hold exactly the source's rows (a fault of ours, or of the store).
     """
     cluster.connect()
+    for name in _SAY_TWICE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     before, tries = -1, 0
     while True:
         meter = _Meter()
@@ -149,7 +158,9 @@ def _run(step: Pass, meter: _Meter) -> int:
     committed: set[str] = set()
     done = []
     for shard in shards:
-        commits = _drop_stale(step, shard, shard.checkpoint.read(), _expected_ids(step, shard, source), output)
+        commits = shard.checkpoint.read()
+        if len(commits):
+            commits = _drop_stale(step, shard, commits, _expected_ids(step, shard, source), output)
         done.append(len(commits))
         committed |= commits.present()
     drop_uncommitted(committed, output.path, output.arrow)
@@ -340,7 +351,7 @@ def _verify(step: Pass, shard: _Shard, commits: Commits, expected: Ids) -> None:
             )
 
 
-@ray.remote(max_restarts=-1)
+@ray.remote(max_restarts=-1, max_task_retries=-1)
 class _Counter:
     """Rows that went through the transform in this run (at least once each), and what is being worked on."""
 

@@ -21,7 +21,7 @@ from radray.score.versions import latest_predictions
 from tests.conftest import CHECKOUT
 from tests.faulty_store import FAULTS, faulty_store
 from tests.processes import descendants, kill, kill_tree
-from tests.score.small_archive import write_small_archive
+from tests.score.small_archive import draw_bodies, identities, write_small_archive
 from tests.score.test_score import write_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -88,6 +88,20 @@ def assert_same_rows(found: list[dict[str, Any]], expected: list[dict[str, Any]]
                 assert row[name] is None
             else:
                 np.testing.assert_allclose(row[name], twin[name], atol=1e-5)
+
+
+def assert_no_identity(job: Job, name: str) -> None:
+    """Neither messages nor tables nor JSON hold what identifies a patient."""
+    place = storage.locate(job.output(name))
+    texts = [job.said(name)]
+    for path in place.fs.find(place.path):
+        if path.endswith(".json"):
+            texts.append(storage.read_bytes(f"s3://{path}").decode())
+        elif path.endswith(".parquet"):
+            texts.append(str(storage.read_table(f"s3://{path}").to_pydict()))
+    known = identities(draw_bodies(40))
+    assert len(known) > 20
+    assert not [each for each in known if any(each in text for text in texts)]
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +229,7 @@ def test_a_store_that_fails_and_goes_away_loses_nothing(few: tuple[Job, list[dic
     print(dict(store.done))
     assert_same_rows(job.rows("faults"), expected)
     assert summary["by_reason"].get("fetch_failed", 0) == 0
+    assert_no_identity(job, "faults")
     assert set(FAULTS) <= set(store.done)
     of_objects = [count for path, count in store.requests.items() if path.endswith(".dcm")]
     # Header and body of each object, a row once more after the outage, and the attempts of the outage.
@@ -233,6 +248,7 @@ def test_credentials_that_expire_end_the_run_with_a_line_and_it_goes_on(
         last = job.said("expired").splitlines()[-1]
         assert last.startswith("radray: s3://radray-tests: the store") and "ExpiredToken" in last
         assert "Traceback" not in job.said("expired")
+        assert_no_identity(job, "expired")
         done = committed(job.output("expired"))
         assert done > 2
         store.expired = False
