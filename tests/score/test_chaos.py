@@ -188,11 +188,12 @@ def test_thirty_kills_leave_every_object_one_row(many: Job, nodes: Nodes) -> Non
         alone = victims[0] == "group"
         process = job.start("killed", **({} if alone else {"RAY_ADDRESS": nodes.cluster.address}))
         before = committed(job.output("killed"))
-        # Half of the moments are anywhere in the start, half come after the first new rows.
-        if chance.random() < 0.5:
+        # A third of the moments are anywhere in the start, the others come after new rows.
+        if chance.random() < 1 / 3:
             going = wait(process, chance.uniform(2, 15))
         else:
-            going = wait(process, 60, lambda seen=before: committed(job.output("killed")) > seen)
+            going = wait(process, 180, lambda seen=before: committed(job.output("killed")) > seen)
+            going = going and wait(process, chance.uniform(0, 4))
         for victim in victims:
             if not going or sum(met.values()) == KILLS:
                 break
