@@ -62,7 +62,7 @@ def write_bundle(url: str) -> None:
 
 def write_archive(folder: Path, objects: int) -> None:
     """A thousand objects a folder."""
-    config = PhantomConfig(output="unused", images=40, side_px=48, least_per_region=1, seed=3)
+    config = PhantomConfig(output="unused", images=40, side_px=64, least_per_region=1, seed=3)
     drawn = [draw_object(one, config)[0] for one in plan_archive(config)][:40]
     cut = [body[:900] for body in drawn]  # pixels are missing, or the header ends in the middle
     for number in range(objects):
@@ -212,7 +212,10 @@ def main() -> None:
         finish(process, small)
         process, first = start(folder, folder / "archive" / "large", "large")
         kill_at(process, first, given.large // 256 // 2)
-        print(f"large: first row after {first.first_row_s():.1f} s with its listing, then killed")
+        print(f"large: first row after {first.first_row_s():.1f} s with its listing, killed at half its way")
+        print(f"files/s in the halves before the kill {first.rates(2)}, small run {small.rates(1)}")
+        for watch in (small, first):
+            print(f"MiB: driver {watch.driver:.0f}, largest worker {watch.worker:.0f}, object store {watch.store:.0f}")
         results["first_row_large_s"] = result(round(first.first_row_s(), 1))
         # On a copy, so that the run below reads its commits itself.
         subprocess.run(["cp", "-r", str(folder / "large"), str(folder / "copy")], check=True)

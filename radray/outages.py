@@ -120,12 +120,10 @@ def does_answer(url: str) -> bool:
     place = storage.locate(url, timeout_s=storage.CHECK_TIMEOUT_S)
     try:
         place.fs.call_s3("list_objects_v2", Bucket=place.path.split("/", 1)[0], MaxKeys=1)
-    except PermissionError as error:
+    except Exception as error:
         if refusal(error):
             raise refused(url, error) from error
-        return True  # it may be allowed to read, and not to list
-    except Exception:
-        return False
+        return isinstance(error, PermissionError)  # it may be allowed to read, and not to list
     return True
 
 
