@@ -251,6 +251,8 @@ def main() -> None:
             f"{PROJECTED // 10**6} shards, 8 MB of ids in the driver for each; "
             f"all ids of a resumed run are read in {PROJECTED / ids * read_s:.0f} s"
         )
+        # Other work on the machine lengthens every wait above: beside the cores' number this says how much there was.
+        results["load_average"] = result(round(os.getloadavg()[1], 1))
         results["projected_10m_hours"] = result(round(hours + times * listed / 3600, 1))
     print_results("score_scale", ("ray", "pyarrow"), results)
 
