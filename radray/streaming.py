@@ -1,86 +1,68 @@
 """One streaming Ray Data pass from a table to a table, with exactly-once rows.
 
 Ray's `CheckpointConfig` commits a data file and the ids of its rows in two phases; a run killed at any moment and
-started again with the same arguments goes on with the rows that have no result yet. Three things are added to it:
-the checkpoint lies under a key (a digest of everything the rows depend on), so that rows of another configuration
-or bundle are never taken for finished; ids are read back with pyarrow, not by a Ray job of their own; and the row
-count is checked at the end.
+started again with the same arguments goes on with the rows that have no result yet. Added to it:
+
+- The checkpoint lies under a key (a digest of everything the rows depend on), so that rows of another configuration
+  or bundle are never taken for finished.
+- Ids are read back with pyarrow (`radray.checkpoints`), and finished rows are left out where the source is read: Ray's
+  own loading takes a minute, and its filter is one more actor, for which a small machine has no CPU left.
+- A source of more than `SHARD_ROWS` rows is passed shard by shard, each with a checkpoint of its own.
+- A store that is gone for a while is waited for, and the pass goes on (`radray.outages`).
+- The rows are read back and counted at the end.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as dataset
+import pyarrow.parquet as parquet
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
-from ray.data.checkpoint.checkpoint_writer import PENDING_CHECKPOINT_SUFFIX
 from ray.data.expressions import col as ray_column
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from radray import cluster, storage
+from radray import cluster, outages, storage
+from radray.checkpoints import ID_COLUMN, Checkpoint, Commits, Ids, data_files, drop_uncommitted, read_ids
 from radray.errors import ConfigError
 
-ID_COLUMN = "row_id"
+SHARD_ROWS = 1_000_000
+"""Rows of the source that share a checkpoint, and about so many ids are held at a time."""
 _SAY_PAUSE_S = 1800.0
 """How often the progress line says that the workers wait."""
-_Ids = np.ndarray[Any, np.dtype[np.int64]]
+_TRIES_WITHOUT_ROWS = 3
+"""Failures of the store, one after the other and no row between them, before a pass gives up."""
+_DEATHS = 2
+"""Deaths of a process over the same rows, after which they are taken one by one; and over one row, then given up."""
+_SAY_TWICE = (
+    "ray.data.exceptions",
+    "ray.data._internal.execution.streaming_executor_state",
+    "ray.data._internal.execution.operators.actor_pool_map_operator",
+)
+"""Loggers that print the traceback of an error which is raised as well."""
+_SAID = re.compile(r"^radray\.errors\.(?:ConfigError|BundleError): (.+)$", re.MULTILINE)
+"""A worker's complaint within the text of Ray's error."""
 
 
-class _PyarrowCheckpointManager(IdColumnCheckpointManager):
-    """Reads committed ids with pyarrow; what was not committed is gone already (`drop_uncommitted`)."""
+class _NoFilter(IdColumnCheckpointManager):
+    """Has Ray write checkpoints but not read them: `_drop_done` does."""
 
     def load_checkpoint(self, data_file_dir: str | None = None, data_file_filesystem: Any = None) -> tuple[Any, int]:
-        ids = committed_ids(self.checkpoint_path_unwrapped, self.filesystem)
-        if not len(ids):
-            return None, 0
-        return ray.put(ids), ids.nbytes
-
-
-def drop_uncommitted(checkpoint: str, data_dir: str, filesystem: Any) -> None:
-    """Delete the data files whose checkpoint is still pending, then the pending checkpoints.
-
-    A store of objects commits by a copy and a deletion. A run killed between the two leaves both checkpoints: the data
-    is committed then, and stays.
-    """
-    suffix = f"{PENDING_CHECKPOINT_SUFFIX}.parquet"
-    found = _files(filesystem, checkpoint)
-    pending = [path for path in found if path.endswith(suffix)]
-    committed = {path for path in found if not path.endswith(suffix)}
-    open_ones = [path for path in pending if f"{path.removesuffix(suffix)}.parquet" not in committed]
-    stems = tuple(path.rsplit("/", 1)[-1].removesuffix(suffix) for path in open_ones)
-    for path in _files(filesystem, data_dir) if stems else ():
-        if path.rsplit("/", 1)[-1].startswith(stems):
-            filesystem.delete_file(path)
-    for path in pending:
-        filesystem.delete_file(path)
-
-
-def _files(filesystem: Any, folder: str) -> list[str]:
-    from pyarrow.fs import FileSelector, FileType
-
-    entries = filesystem.get_file_info(FileSelector(folder, recursive=False, allow_not_found=True))
-    return [entry.path for entry in entries if entry.type == FileType.File]
-
-
-def committed_ids(folder: str, filesystem: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The sorted ids of all rows committed in the checkpoint `folder`."""
-    suffix = f"{PENDING_CHECKPOINT_SUFFIX}.parquet"
-    files = [path for path in _files(filesystem, folder) if path.endswith(".parquet") and not path.endswith(suffix)]
-    if not files:
-        return np.empty(0, np.int64)
-    ids = dataset.dataset(files, filesystem=filesystem, format="parquet").to_table(columns=[ID_COLUMN])
-    return np.sort(ids.column(ID_COLUMN).to_numpy())
+        return None, 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +78,10 @@ class Pass:
     key: str
     """Digest of all that the rows depend on; names the checkpoint."""
     transform: Callable[..., Any]
-    """A class: constructed once per worker with `arguments`, called with a table, returns a table with `row_id`."""
+    """A class: constructed once per worker with `arguments`, called with a table, returns a table with `row_id`.
+
+    Its method `give_up`, if it has one, is called with a row whose object kills the process, and returns its result.
+    """
     arguments: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the transform's constructor."""
     columns: list[str] | None = None
@@ -109,12 +94,20 @@ class Pass:
     """Share of a GPU for each worker."""
     max_workers: int | None = None
     """Upper bound of the actor pool; None for half the cluster's logical CPUs."""
+    redo: tuple[str, str] | None = None
+    """(column, value): rows of the output that were judged against others, made again when any row is taken away."""
     within: str | None = None
     """URL of the whole table of which `source` is a part: rows of its other objects that are there already stay."""
     pause: Callable[[], str | None] | None = None
     """Says why the workers wait at this time, for the progress line; None or no text while they do not."""
-    redo: tuple[str, str] | None = None
-    """(column, value): rows of the output that were judged against others, made again when any row is taken away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """Some files of the source, and where their commits lie."""
+
+    files: tuple[str, ...]
+    checkpoint: Checkpoint
 
 
 def run(step: Pass) -> int:
@@ -123,38 +116,152 @@ def run(step: Pass) -> int:
     Rows that an earlier run made of objects which the source no longer holds are taken away first.
 
     Raises:
-        ConfigError: The output folder holds rows made under another key.
+        ConfigError: The output folder holds rows made under another key; or a store refuses the credentials, or is
+            gone for too long: then what is done stays done.
         RuntimeError: The output does not hold exactly the source's rows (a fault of ours, or of the store).
     """
+    cluster.connect()
+    for name in _SAY_TWICE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    before, tries = -1, 0
+    while True:
+        meter = _Meter()
+        try:
+            return _run(step, meter)
+        except Exception as error:
+            if said := _SAID.search(str(error)):
+                raise ConfigError(said[1]) from error
+            if isinstance(error, ConfigError) or not outages.is_of_store(error):
+                raise
+            if outages.refusal(error):
+                raise outages.refused(step.output, error) from error
+            tries, before = (tries + 1 if meter.done <= before else 1), max(before, meter.done)
+            if tries > _TRIES_WITHOUT_ROWS:
+                raise
+            print(f"{step.title}: the store failed ({_line(error)}); going on when it answers", file=sys.stderr)
+        for url in (step.output, step.source):
+            outages.await_store(url)
+
+
+@dataclass
+class _Meter:
+    """Rows committed as the last look found them."""
+
+    done: int = 0
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[-200:]
+
+
+def _run(step: Pass, meter: _Meter) -> int:
     source, output = storage.locate(step.source), storage.locate(step.output)
     _refuse_mixture(step, output)
-    cluster.connect()
-    expected = _expected_ids(step)
-    checkpoint = storage.join(output.path, "_checkpoint", step.key)
-    drop_uncommitted(checkpoint, output.path, output.arrow)  # a killed writer may leave half a file
-    known = expected if step.within is None else np.union1d(expected, _ids(step.within))
-    committed = _drop_stale(step, committed_ids(checkpoint, output.arrow), known)
-    done = np.isin(committed, expected).sum()
-    if done < len(expected):
-        if done:
-            print(f"{step.title}: {done:,} of {len(expected):,} rows are there already, going on", file=sys.stderr)
-        context = DataContext.get_current().copy()
-        context.checkpoint_config = CheckpointConfig(
-            id_column=ID_COLUMN,
-            checkpoint_path=checkpoint,
-            override_filesystem=output.arrow,
-            delete_checkpoint_on_success=False,
-            checkpoint_manager_cls=_PyarrowCheckpointManager,
+    shards = _shards(step, source, output)
+    within = np.empty(0, np.int64) if step.within is None else _all_ids(step.within)
+    for shard in shards:
+        shard.checkpoint.drop_pending()
+    # Every shard's stale rows go before any shard makes new ones: objects may have moved from one to another.
+    committed: set[str] = set()
+    done = []
+    for shard in shards:
+        commits = shard.checkpoint.read()
+        expected = _expected_ids(step, shard, source)
+        if len(commits):
+            commits = _drop_stale(step, shard, commits, np.union1d(expected, within), output)
+        done.append(int(np.isin(expected, commits.ids).sum()))
+        committed |= commits.present()
+    drop_uncommitted(committed, output.path, output.arrow)
+    committed.clear()
+    meter.done, total = sum(done), 0
+    for number, shard in enumerate(shards):
+        expected = _expected_ids(step, shard, source)
+        total += len(expected)
+        if done[number] < len(expected):
+            title = step.title if len(shards) == 1 else f"{step.title} {number + 1}/{len(shards)}"
+            if done[number]:
+                print(
+                    f"{title}: {done[number]:,} of {len(expected):,} rows are there already, going on", file=sys.stderr
+                )
+            _stream(step, title, shard, source, output, expected)
+            shard.checkpoint.drop_pending()
+        commits = _drop_stale(step, shard, shard.checkpoint.read(), np.union1d(expected, within), output)
+        _verify(step, shard, commits, np.union1d(expected, np.intersect1d(commits.ids, within)))
+        committed |= commits.present()
+    drop_uncommitted(committed, output.path, output.arrow)
+    return total
+
+
+def _shards(step: Pass, source: storage.Location, output: storage.Location) -> list[_Shard]:
+    """The source's files in runs of `SHARD_ROWS` rows; the first checkpoint lies where an unsplit source's does."""
+    folder = storage.join(output.path, "_checkpoint", step.key)
+    paths = [storage.locate(url).path for url in storage.list_files(source.url, ".parquet")]
+    if not paths:
+        raise ConfigError(f"{step.source}: no Parquet files are there; run the stage that writes them first")
+    groups: list[list[str]] = [[]]
+    rows = 0
+    for path, more in zip(paths, _row_counts(paths, source), strict=True):
+        if groups[-1] and rows + more > SHARD_ROWS:
+            groups.append([])
+            rows = 0
+        groups[-1].append(path)
+        rows += more
+    first = Checkpoint(folder, output.path, output.arrow)
+    others = _shard_folders(folder, output)
+    if len(groups) > 1 and not others and len(first.read()) > SHARD_ROWS:
+        groups = [paths]  # it was begun in one piece
+    while len(groups) < len(others) + 1:
+        groups.append([])  # of a source that was longer: its rows go
+    return [
+        _Shard(
+            files=tuple(group),
+            checkpoint=Checkpoint(f"{folder}/shard-{number:05d}" if number else folder, output.path, output.arrow),
         )
-        # The newer reader starts 32 processes to read the footers of a few small files: a minute on two cores.
-        context.use_datasource_v2 = False
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.enable_rich_progress_bars = False
-        with DataContext.current(context):
-            _stream(step, source, output, len(expected), int(done))
-    _verify(step, checkpoint, output, expected if step.within is None else np.union1d(expected, committed))
-    return len(expected)
+        for number, group in enumerate(groups)
+    ]
+
+
+def committed_ids(url: str, key: str) -> Ids:
+    """The sorted ids of all rows of the folder `url` that are committed under `key`, of all shards."""
+    return np.sort(np.concatenate([np.empty(0, np.int64), *(each.read().ids for each in _checkpoints(url, key))]))
+
+
+def drop_open_rows(url: str, key: str) -> None:
+    """Delete from the folder `url` what a killed run wrote and did not commit."""
+    committed: set[str] = set()
+    for each in _checkpoints(url, key):
+        each.drop_pending()
+        committed |= each.read().present()
+    output = storage.locate(url)
+    drop_uncommitted(committed, output.path, output.arrow)
+
+
+def _checkpoints(url: str, key: str) -> list[Checkpoint]:
+    output = storage.locate(url)
+    folder = storage.join(output.path, "_checkpoint", key)
+    return [Checkpoint(each, output.path, output.arrow) for each in (folder, *_shard_folders(folder, output))]
+
+
+def _all_ids(url: str) -> Ids:
+    place = storage.locate(url)
+    return np.sort(read_ids(place.arrow, [storage.locate(file).path for file in storage.list_files(url, ".parquet")]))
+
+
+def _row_counts(paths: list[str], source: storage.Location) -> list[int]:
+    with ThreadPoolExecutor(16) as threads:
+        return list(threads.map(lambda path: _footer(path, source).num_rows, paths))
+
+
+def _footer(path: str, source: storage.Location) -> Any:
+    with parquet.ParquetFile(path, filesystem=source.arrow) as file:
+        return file.metadata
+
+
+def _shard_folders(folder: str, output: storage.Location) -> list[str]:
+    from pyarrow.fs import FileSelector, FileType
+
+    entries = output.arrow.get_file_info(FileSelector(folder, recursive=False, allow_not_found=True))
+    return [entry.path for entry in entries if entry.type == FileType.Directory]
 
 
 def _refuse_mixture(step: Pass, output: storage.Location) -> None:
@@ -169,57 +276,84 @@ def _refuse_mixture(step: Pass, output: storage.Location) -> None:
         )
 
 
-def _expected_ids(step: Pass) -> np.ndarray[Any, np.dtype[np.int64]]:
-    where = None if step.where is None else pc.field(step.where[0]) == step.where[1]
-    return np.sort(_ids(step.source, where))
+def _expected_ids(step: Pass, shard: _Shard, source: storage.Location) -> Ids:
+    """The sorted ids of a shard's rows that are wanted."""
+    if step.where is None:
+        return np.sort(read_ids(source.arrow, list(shard.files)))
+    column, value = step.where
+    return np.sort(read_ids(source.arrow, list(shard.files), where=pc.field(column) == value))
 
 
-def _drop_stale(step: Pass, committed: _Ids, expected: _Ids) -> _Ids:
-    """Take rows out of the checkpoint and out of the output whose ids are not expected; return the ids still committed.
+def _drop_stale(step: Pass, shard: _Shard, commits: Commits, expected: Ids, output: storage.Location) -> Commits:
+    """Take committed rows away that are not expected, lost with their data file, or there twice; return those left.
 
-    Ids that are committed but have no row, as after a data file was deleted, leave the checkpoint too and are made
-    again. The checkpoint comes first: a run killed in between finds the rows again, and a row without a checkpoint is
-    stale or made again, never kept twice.
+    Lost rows are made again. So is one of two that two runs at a time, or a worker that outlived its run, made of one
+    object: the first stays.
     """
-    rows = storage.list_files(step.output, ".parquet")
-    held = _ids(step.output) if rows else committed[:0]
-    stale, lost = np.setdiff1d(np.concatenate([committed, held]), expected), np.setdiff1d(committed, held)
-    if not len(stale) and not len(lost):
-        return committed
-    if step.redo is not None and rows:
-        stale = np.union1d(stale, _ids(step.output, pc.field(step.redo[0]) == step.redo[1]))
-    if len(stale):
-        print(f"{step.title}: {len(stale):,} rows of objects that are gone or changed are taken away", file=sys.stderr)
-    if len(lost):
-        print(f"{step.title}: {len(lost):,} rows that are no longer in the output are made again", file=sys.stderr)
-    gone = np.union1d(stale, lost)
-    commits = storage.list_files(storage.join(step.output, "_checkpoint", step.key), ".parquet")
-    for file, wrong in [(file, gone) for file in commits] + [(file, stale) for file in rows]:
-        keep = ~np.isin(_ids(file), wrong)
-        if not keep.any():
-            storage.remove(file)
-        elif not keep.all():
-            storage.write_table(file, storage.read_table(file).filter(pa.array(keep)))
-    return committed[~np.isin(committed, gone)]
+    held = set(data_files(output.arrow, output.path)) if len(commits) else set()
+    lost = ~commits.of(held)
+    stale = ~np.isin(commits.ids, expected)
+    again = commits.repeated() & ~lost
+    if not (lost | stale | again).any():
+        return commits
+    if count := int((stale & ~lost).sum()):
+        print(f"{step.title}: {count:,} rows of objects that are gone or changed are taken away", file=sys.stderr)
+    if count := int(lost.sum()):
+        print(f"{step.title}: {count:,} rows that are no longer in the output are made again", file=sys.stderr)
+    gone = lost | stale | again
+    if step.redo is not None and storage.list_files(step.output, ".parquet"):
+        judged = storage.read_table(step.output, [ID_COLUMN], pc.field(step.redo[0]) == step.redo[1])
+        gone |= np.isin(commits.ids, judged.column(ID_COLUMN).to_numpy())
+    return shard.checkpoint.remove_rows(commits, gone)
 
 
-def _ids(url: str, where: pc.Expression | None = None) -> _Ids:
-    ids: _Ids = storage.read_table(url, columns=[ID_COLUMN], filter=where).column(ID_COLUMN).to_numpy()
-    return ids
+def _stream(
+    step: Pass, title: str, shard: _Shard, source: storage.Location, output: storage.Location, expected: Ids
+) -> None:
+    done = np.intersect1d(shard.checkpoint.read().ids, expected)
+    context = DataContext.get_current().copy()
+    context.checkpoint_config = CheckpointConfig(
+        id_column=ID_COLUMN,
+        checkpoint_path=shard.checkpoint.folder,
+        override_filesystem=output.arrow,
+        delete_checkpoint_on_success=False,
+        checkpoint_manager_cls=_NoFilter,
+    )
+    # The newer reader starts 32 processes to read the footers of a few small files: a minute on two cores.
+    context.use_datasource_v2 = False
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.enable_rich_progress_bars = False
+    with DataContext.current(context):
+        _write(step, title, list(shard.files), source, output, done, len(expected))
 
 
-def _stream(step: Pass, source: storage.Location, output: storage.Location, total: int, done: int) -> None:
+def _write(
+    step: Pass,
+    title: str,
+    files: list[str],
+    source: storage.Location,
+    output: storage.Location,
+    done: Ids,
+    total: int,
+) -> None:
     logical = cluster.cpus()
     share = 1.0 if logical >= 4 else logical / 8
-    workers = max(1, min(int(logical / 2), step.max_workers or sys.maxsize, -(-total // step.rows_per_block)))
-    files = [storage.locate(url).path for url in storage.list_files(source.url, ".parquet")]
+    left = total - len(done)
+    workers = max(1, min(int(logical / 2), step.max_workers or sys.maxsize, -(-left // step.rows_per_block)))
     columns = None if step.columns is None else sorted({*step.columns, ID_COLUMN})
-    counter = _Counter.options(num_cpus=0).remote()  # type: ignore[attr-defined]
+    # It stays with this process: another node may be taken away.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    counter = _Counter.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     rows = ray.data.read_parquet(files, filesystem=source.arrow, num_cpus=share)
     if columns is not None:
         rows = rows.select_columns(columns)
     if step.where is not None:
         rows = rows.filter(expr=ray_column(step.where[0]) == step.where[1])
+    if len(done):
+        rows = rows.map_batches(
+            _drop_done, batch_format="pyarrow", batch_size=None, num_cpus=share, fn_kwargs={"done": ray.put(done)}
+        )
     rows = rows.repartition(target_num_rows_per_block=step.rows_per_block).map_batches(
         _Counted,
         batch_format="pyarrow",
@@ -229,12 +363,20 @@ def _stream(step: Pass, source: storage.Location, output: storage.Location, tota
         num_cpus=share,
         num_gpus=step.gpus_per_worker or None,
     )
-    with _ProgressLine(step.title, counter, total, done, pause=step.pause):
+    with _ProgressLine(title, counter, total, len(done), pause=step.pause):
         rows.write_parquet(output.path, filesystem=output.arrow, ray_remote_args={"num_cpus": share})
 
 
-def _verify(step: Pass, checkpoint: str, output: storage.Location, expected: np.ndarray[Any, Any]) -> None:
-    for ids in (committed_ids(checkpoint, output.arrow), np.sort(_ids(step.output))):
+def _drop_done(rows: Any, done: Any = None) -> Any:
+    """The rows whose ids are not in `done`, a sorted array in the object store."""
+    finished: Ids = ray.get(done) if isinstance(done, ray.ObjectRef) else done
+    ids = rows.column(ID_COLUMN).to_numpy()
+    places = np.searchsorted(finished, ids).clip(max=len(finished) - 1)
+    return rows.filter(pa.array(finished[places] != ids))
+
+
+def _verify(step: Pass, shard: _Shard, commits: Commits, expected: Ids) -> None:
+    for ids in (np.sort(commits.ids), shard.checkpoint.row_ids(commits)):
         if not np.array_equal(ids, expected):
             missing, again = np.setdiff1d(expected, ids).size, len(ids) - len(np.unique(ids))
             raise RuntimeError(
@@ -243,13 +385,22 @@ def _verify(step: Pass, checkpoint: str, output: storage.Location, expected: np.
             )
 
 
-@ray.remote
+@ray.remote(max_restarts=-1, max_task_retries=-1)
 class _Counter:
-    """Rows that went through the transform in this run (at least once each), and what became of them."""
+    """Rows that went through the transform in this run (at least once each), what became of them, what is worked on."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.statuses: dict[str, int] = {}
+        self.begun: dict[tuple[int, int], int] = {}
+
+    def begin(self, first: int, rows: int) -> int:
+        """How often so many rows from this one on have been begun and not ended, this time included."""
+        self.begun[first, rows] = self.begun.get((first, rows), 0) + 1
+        return self.begun[first, rows]
+
+    def end(self, first: int, rows: int) -> None:
+        self.begun.pop((first, rows), None)
 
     def add(self, rows: int, statuses: dict[str, int]) -> None:
         self.rows += rows
@@ -261,17 +412,42 @@ class _Counter:
 
 
 class _Counted:
+    """The transform, and what to do about rows that kill its process: Ray alone would start it anew for ever."""
+
     def __init__(self, transform: Callable[..., Any], arguments: dict[str, Any], counter: Any) -> None:
         self._transform = transform(**arguments)
         self._counter = counter
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        result = self._transform(rows)
+        if not rows.num_rows:
+            return self._transform(rows)
+        if self._begin(rows) > _DEATHS:
+            result = pa.concat_tables([self._alone(rows.slice(place, 1)) for place in range(rows.num_rows)])
+        else:
+            result = self._transform(rows)
         if result.num_rows != rows.num_rows:
             raise RuntimeError(f"{rows.num_rows} rows went in, {result.num_rows} came out")
         statuses = count_by(result, "status") if "status" in result.column_names else {}
         self._counter.add.remote(rows.num_rows, statuses)
+        self._end(rows)
         return result
+
+    def _alone(self, row: pa.Table) -> pa.Table:
+        if self._begin(row) > _DEATHS:
+            if not hasattr(self._transform, "give_up"):
+                raise RuntimeError(f"the row {row.column(ID_COLUMN)[0]} of the source kills the process that reads it")
+            result = self._transform.give_up(row)
+        else:
+            result = self._transform(row)
+        ray.get(self._end(row))
+        return result
+
+    def _begin(self, rows: pa.Table) -> int:
+        begun: int = ray.get(self._counter.begin.remote(rows.column(ID_COLUMN)[0].as_py(), rows.num_rows))
+        return begun
+
+    def _end(self, rows: pa.Table) -> Any:
+        return self._counter.end.remote(rows.column(ID_COLUMN)[0].as_py(), rows.num_rows)
 
 
 class _ProgressLine:
@@ -313,7 +489,10 @@ class _ProgressLine:
                 self._print()
 
     def _print(self, final: bool = False) -> None:
-        fresh, statuses = ray.get(self._counter.total.remote())
+        try:
+            fresh, statuses = ray.get(self._counter.total.remote(), timeout=self._every_s)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+            return  # it is being started anew, or the machine is busy; the rows do not need it
         seconds = max(1e-3, time.monotonic() - self._started - self._paused_s)
         rate = fresh / seconds
         left = max(0, self._total - self._done - fresh) / rate if rate else float("inf")

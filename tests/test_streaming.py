@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from radray import storage, streaming
+from radray.checkpoints import Checkpoint, drop_uncommitted
 from radray.errors import ConfigError
 from radray.tables import row_id
 from tests.processes import kill_tree
@@ -36,6 +38,22 @@ class Double:
             rows = rows.slice(0, rows.num_rows - 1)
         doubled = [2 * number for number in rows.column("number").to_pylist()]
         return rows.append_column("doubled", pa.array(doubled, pa.int64()))
+
+
+class Mortal(Double):
+    """Dies over one number."""
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        if 17 in rows.column("number").to_pylist():
+            os._exit(1)
+        return super().__call__(rows)
+
+
+class Resigned(Mortal):
+    """Has an answer for it."""
+
+    def give_up(self, rows: pa.Table) -> pa.Table:
+        return rows.append_column("doubled", pa.array([34], pa.int64()))
 
 
 def write_source(url: str) -> None:
@@ -115,20 +133,115 @@ def test_rows_whose_file_is_lost_are_made_again(tmp_path: Path) -> None:
     assert_every_row_once(output, list(range(ROWS)))
 
 
-def test_a_commit_cut_between_copy_and_deletion_keeps_its_rows(store: str) -> None:
-    ids = pa.table({"row_id": pa.array([1], pa.int64())})
-    checkpoint = storage.join(store, "_checkpoint", "key")
-    for stem, pending in (("both", True), ("both", False), ("open", True), ("done", False)):
-        storage.write_table(storage.join(checkpoint, f"{stem}{'.pending' if pending else ''}.parquet"), ids)
-        storage.write_table(storage.join(store, f"{stem}_000000.parquet"), ids)
+def checkpoint_of(store: str) -> Checkpoint:
     place = storage.locate(store)
-    streaming.drop_uncommitted(storage.locate(checkpoint).path, place.path, place.arrow)
-    names = {url.rsplit("/", 1)[-1] for url in storage.list_files(store, ".parquet")}
-    assert names == {"both_000000.parquet", "done_000000.parquet"}
-    assert [url.rsplit("/", 1)[-1] for url in storage.list_files(checkpoint, ".parquet")] == [
-        "both.parquet",
-        "done.parquet",
-    ]
+    return Checkpoint(storage.locate(storage.join(store, "_checkpoint", "key")).path, place.path, place.arrow)
+
+
+def write_commit(store: str, stem: str, ids: list[int], *, pending: bool = False) -> None:
+    table = pa.table({"row_id": pa.array(ids, pa.int64())})
+    storage.write_table(storage.join(store, "_checkpoint", "key", f"{stem}{'.pending' * pending}.parquet"), table)
+    storage.write_table(storage.join(store, f"{stem}-0.parquet"), table)
+
+
+def names(store: str, *below: str) -> set[str]:
+    return {url.rsplit("/", 1)[-1] for url in storage.list_files(storage.join(store, *below), ".parquet")}
+
+
+def test_a_commit_cut_between_copy_and_deletion_keeps_its_rows(store: str) -> None:
+    write_commit(store, "both", [1])
+    write_commit(store, "both", [1], pending=True)
+    write_commit(store, "open", [2], pending=True)
+    write_commit(store, "done", [3])
+    checkpoint = checkpoint_of(store)
+    checkpoint.drop_pending()
+    commits = checkpoint.read()
+    place = storage.locate(store)
+    drop_uncommitted(commits.present(), place.path, place.arrow)
+    assert names(store) == {"both-0.parquet", "done-0.parquet"}
+    assert sorted(commits.ids) == [1, 3]
+
+
+def test_checkpoints_are_compacted_and_a_cut_compaction_counts_no_row_twice(store: str) -> None:
+    for number in range(5):
+        write_commit(store, f"w_{number}", [10 * number, 10 * number + 1])
+    checkpoint = checkpoint_of(store)
+    first = checkpoint.read()
+    assert names(store, "_checkpoint", "key") == {"compacted-000001.parquet"}
+    # Killed before the small files were deleted; and one more was committed since.
+    write_commit(store, "w_3", [30, 31])
+    write_commit(store, "w_9", [90])
+    again = checkpoint.read()
+    assert sorted(again.ids) == [*sorted(first.ids), 90]
+    assert names(store, "_checkpoint", "key") == {"compacted-000002.parquet"}
+    assert again.present() == {*first.present(), "w_9"}
+    assert sorted(again.ids[again.of({"w_3", "w_9"})]) == [30, 31, 90]
+
+
+def test_rows_go_out_of_checkpoint_and_data_at_one_moment(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        write_commit(store, f"w_{number}", [10 * number, 10 * number + 1])
+    checkpoint, place = checkpoint_of(store), storage.locate(store)
+    commits = checkpoint.read()
+    with monkeypatch.context() as patch:  # killed just before the checkpoint is written
+        patch.setattr(Checkpoint, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.remove_rows(commits, commits.ids == 11)
+    drop_uncommitted(checkpoint.read().present(), place.path, place.arrow)
+    assert list(checkpoint.row_ids(checkpoint.read())) == [0, 1, 10, 11, 20, 21]
+    left = checkpoint.remove_rows(commits, np.isin(commits.ids, [11, 20, 21]))
+    drop_uncommitted(left.present(), place.path, place.arrow)
+    assert list(checkpoint.row_ids(checkpoint.read())) == [0, 1, 10]
+    assert len(names(store)) == 2
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_writer_that_outlived_its_run_adds_no_row(tmp_path: Path) -> None:
+    store = str(tmp_path)
+    write_source(storage.join(store, "source"))
+    streaming.run(a_pass(store))
+    output = storage.join(store, "output")
+    files = storage.list_files(output, ".parquet")
+    twin = storage.read_table(files[0])
+    storage.write_table(storage.join(output, "orphan_000000-0.parquet"), twin)
+    storage.write_table(storage.join(output, "second_000000-0.parquet"), twin)
+    commit = storage.join(output, "_checkpoint", "key1", "second_000000.parquet")
+    storage.write_table(commit, twin.select(["row_id"]))
+    assert streaming.run(a_pass(store)) == ROWS
+    assert_every_row_once(output, list(range(ROWS)))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_shards_have_a_checkpoint_each_and_grow_and_shrink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "SHARD_ROWS", 25)  # three files of 20 rows: three shards
+    store = str(tmp_path)
+    source, output = storage.join(store, "source"), storage.join(store, "output")
+    write_source(source)
+    assert streaming.run(a_pass(store)) == ROWS
+    assert_every_row_once(output, list(range(ROWS)))
+    checkpoint = tmp_path / "output" / "_checkpoint" / "key1"
+    assert sorted(path.name for path in checkpoint.iterdir() if path.is_dir()) == ["shard-00001", "shard-00002"]
+    assert len(list(checkpoint.glob("*.parquet"))) == 1
+    # The middle file goes: the last one's rows move a shard forward, and none is left behind or doubled.
+    middle = storage.join(source, "1.parquet")
+    held = storage.read_table(middle)
+    storage.remove(middle)
+    assert streaming.run(a_pass(store)) == ROWS - 20
+    assert_every_row_once(output, [*range(20), *range(40, 60)])
+    storage.write_table(middle, held)
+    assert streaming.run(a_pass(store)) == ROWS
+    assert_every_row_once(output, list(range(ROWS)))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_checkpoint_begun_in_one_piece_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = str(tmp_path)
+    write_source(storage.join(store, "source"))
+    streaming.run(a_pass(store))
+    files = storage.list_files(storage.join(store, "output"), ".parquet")
+    monkeypatch.setattr(streaming, "SHARD_ROWS", 25)
+    assert streaming.run(a_pass(store)) == ROWS
+    assert storage.list_files(storage.join(store, "output"), ".parquet") == files
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -145,6 +258,17 @@ def test_a_transform_that_loses_rows_stops_the_run(tmp_path: Path) -> None:
     write_source(str(tmp_path / "source"))
     with pytest.raises(Exception, match=r"[0-9]+ rows went in, [0-9]+ came out"):
         streaming.run(a_pass(str(tmp_path), arguments={"drop_last": True}))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_row_that_kills_its_worker_is_given_up_and_no_other(tmp_path: Path) -> None:
+    write_source(str(tmp_path / "source"))
+    assert streaming.run(a_pass(str(tmp_path), transform=Resigned)) == ROWS
+    assert_every_row_once(str(tmp_path / "output"), list(range(ROWS)))
+    write_source(str(tmp_path / "other" / "source"))
+    with pytest.raises(Exception, match=f"row {row_id('object 17')} of the source kills the process"):
+        streaming.run(a_pass(str(tmp_path / "other"), transform=Mortal))
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the processes to kill")

@@ -15,6 +15,7 @@ from typing import Any
 
 from radray import storage
 from radray.archive.pace import wait_for_turn
+from radray.outages import ask_store
 
 PAGE = 1000
 """Keys a request returns at most."""
@@ -76,12 +77,17 @@ def _cuts(place: storage.Location, bucket: str, prefix: str) -> Iterator[str]:
     yield from folders[:: -(-len(folders) // _MOST) or 1]
 
 
+def _list_page(place: storage.Location, request: dict[str, Any]) -> dict[str, Any]:
+    wait_for_turn()
+    page: dict[str, Any] = ask_store(place.url, lambda: place.fs.call_s3("list_objects_v2", **request))
+    return page
+
+
 def _folder_pages(place: storage.Location, request: dict[str, Any]) -> Iterator[tuple[list[str], bool]]:
     """Folders below a prefix page by page, and whether there are more."""
     more = True
     while more:
-        wait_for_turn()
-        page = place.fs.call_s3("list_objects_v2", **request)
+        page = _list_page(place, request)
         more = bool(page.get("IsTruncated"))
         yield [entry["Prefix"] for entry in page.get("CommonPrefixes", ())], more
         request = request | {"ContinuationToken": page.get("NextContinuationToken")}
@@ -110,8 +116,7 @@ class _Range:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                wait_for_turn()
-                page = self._place.fs.call_s3("list_objects_v2", **self._request)
+                page = _list_page(self._place, self._request)
                 entries: list[Entry] = page.get("Contents", [])
                 mine = [entry for entry in entries if self._before is None or _precedes(entry["Key"], self._before)]
                 self._put(mine)

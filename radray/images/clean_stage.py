@@ -162,7 +162,7 @@ class CleanRows:
     def _body(self, row: dict[str, Any]) -> bytes | ObjectError:
         if row["image_type"] in self._rare_types:
             return ObjectError(Reason.RARE_IMAGE_TYPE, f"image type {row['image_type'] or 'not stated'}")
-        return _fetch(row["uri"])
+        return _fetch(row["uri"], row["etag"])
 
 
 def rare_image_types(index: str, share: float) -> frozenset[str | None]:
@@ -174,9 +174,9 @@ def rare_image_types(index: str, share: float) -> frozenset[str | None]:
     return frozenset(each["values"] for each in counts if each["counts"] < share * types.num_rows)
 
 
-def _fetch(uri: str) -> bytes | ObjectError:
+def _fetch(uri: str, etag: str | None = None) -> bytes | ObjectError:
     try:
-        return fetch(uri)
+        return fetch(uri, etag=etag)
     except ObjectError as error:
         return error
 

@@ -47,18 +47,22 @@ class ReadHeaders:
         found = [self._facts(row, body) for row, body in zip(listed, beginnings, strict=True)]
         return pa.Table.from_pylist(found, schema=INDEX_SCHEMA)
 
+    def key(self, uri: str) -> str:
+        """What every table beyond the index calls an object."""
+        return self._reader.pseudonyms.key(uri) if self._hash_keys else uri
+
     def _beginning(self, row: dict[str, Any]) -> bytes | ObjectError:
         try:
-            return fetch_range(row["uri"], 0, self._header_bytes, size=row["size"])
+            return fetch_range(row["uri"], 0, self._header_bytes, etag=row["etag"], size=row["size"])
         except ObjectError as error:
             return error
 
     def _facts(self, row: dict[str, Any], body: bytes | ObjectError) -> dict[str, Any]:
-        row = row | {"key": self._reader.pseudonyms.key(row["uri"]) if self._hash_keys else row["uri"]}
+        row = row | {"key": self.key(row["uri"])}
         try:
             if isinstance(body, ObjectError):
                 raise body
-            facts = row | self._read(row["uri"], body)
+            facts = row | self._read(row, body)
             if self._hash_keys:
                 facts |= {name: self._reader.pseudonyms.key(uid) for name in _UIDS if (uid := facts[name])}
             facts["label"], facts["label_source"] = self._labels.label(row["uri"], facts)
@@ -66,7 +70,7 @@ class ReadHeaders:
             return row | {"status": error.reason.status.value, "reason": error.reason.value, "message": error.message}
         return facts
 
-    def _read(self, uri: str, body: bytes) -> dict[str, Any]:
+    def _read(self, row: dict[str, Any], body: bytes) -> dict[str, Any]:
         complete = len(body) < self._header_bytes
         while True:
             try:
@@ -75,6 +79,6 @@ class ReadHeaders:
                 if len(body) >= _MAX_HEADER_BYTES:
                     raise ObjectError(Reason.CORRUPT_HEADER, f"no end after {len(body):,} bytes") from None
             ask = len(body) * (_GROWTH - 1)
-            rest = fetch_range(uri, len(body), ask)
+            rest = fetch_range(row["uri"], len(body), ask, etag=row["etag"])
             complete = len(rest) < ask
             body += rest

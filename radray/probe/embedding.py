@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray import storage, streaming
+from radray.checkpoints import ID_COLUMN
 from radray.errors import ConfigError, Status
 from radray.images.reading import CLEANING_FILE
 from radray.pretrain.run import Run
@@ -192,13 +193,13 @@ def _holds(folder: str, row_ids: Ids) -> bool:
     """Whether every image asked for has its row there."""
     if not storage.list_files(folder, ".parquet"):
         return False
-    ids = storage.read_table(folder, columns=[streaming.ID_COLUMN])[streaming.ID_COLUMN].to_numpy()
+    ids = storage.read_table(folder, columns=[ID_COLUMN])[ID_COLUMN].to_numpy()
     return bool(np.isin(row_ids, ids).all())
 
 
 def _read(folder: str, column: str, row_ids: Ids, gaps: bool) -> HalfArray:
-    table = storage.read_table(folder, columns=[streaming.ID_COLUMN, column])
-    ids, vectors = table[streaming.ID_COLUMN].to_numpy(), table[column].combine_chunks()
+    table = storage.read_table(folder, columns=[ID_COLUMN, column])
+    ids, vectors = table[ID_COLUMN].to_numpy(), table[column].combine_chunks()
     dimension = vectors.type.list_size
     order = np.argsort(ids)
     rows = order[np.searchsorted(ids, row_ids, sorter=order).clip(max=len(ids) - 1)]

@@ -15,7 +15,7 @@ import torch
 from radray.archive import fetch
 from radray.ensemble import Bundle
 from radray.ensemble.pose import SUSPECT, is_inverted
-from radray.errors import BundleError, ObjectError, Status
+from radray.errors import BundleError, ObjectError, Reason, Status
 from radray.images.prepare import prepare_image
 from radray.index.headers import ReadHeaders
 from radray.tables import predictions_schema
@@ -79,6 +79,23 @@ class ScoreRows:
             made[place]["agrees"] = None if label is None else label == made[place]["region"]
         return pa.Table.from_pylist(made, schema=self._schema)
 
+    def give_up(self, rows: pa.Table) -> pa.Table:
+        """Rows for objects that kill the process which reads them."""
+        made = []
+        for row in rows.to_pylist():
+            own = {name: row.get(name) for name in ("patient", "station", "label")}
+            key = row["key"] if "key" in row else row["uri"]
+            if self._headers is not None:
+                key = self._headers.key(row["uri"])
+            reason = Reason.DECODER_CRASHED
+            outcome = {
+                "status": reason.status.value,
+                "reason": reason.value,
+                "message": "its reader died",
+            }
+            made.append(self._base({**row, **own, "key": key, **outcome}))
+        return pa.Table.from_pylist(made, schema=self._schema)
+
     def _base(self, row: dict[str, Any]) -> dict[str, Any]:
         kept = ("row_id", "status", "reason", "message", "patient", "station")
         return {
@@ -132,6 +149,6 @@ class ScoreRows:
 
 def _fetch(row: dict[str, Any]) -> bytes | ObjectError:
     try:
-        return fetch(row["uri"], size=row["size"])
+        return fetch(row["uri"], etag=row["etag"], size=row["size"])
     except ObjectError as error:
         return error

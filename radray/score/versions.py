@@ -34,8 +34,7 @@ def made_ids(folder: str, key: str) -> tuple[np.ndarray[Any, np.dtype[np.int64]]
     from radray import streaming
     from radray.score.selection import read_ids
 
-    place = storage.locate(folder)
-    committed = streaming.committed_ids(storage.join(place.path, "_checkpoint", key), place.arrow)
+    committed = streaming.committed_ids(folder, key)
     held = read_ids(folder)
     return np.intersect1d(committed, held), np.array_equal(committed, held)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from radray import cluster, storage, streaming
+from radray import cluster, streaming
 from radray.errors import BundleError, ConfigError
 from radray.score.counts import summarise
 from radray.score.limits import share_allowance
@@ -69,9 +69,7 @@ def _what_is_there(version: Version, last: dict[str, Any] | None) -> dict[str, A
 
     Where a pass was under way, how many objects are listed and how many it scored is left open.
     """
-    place = storage.locate(version.folder)
-    checkpoint = storage.join(place.path, "_checkpoint", version.key)
-    streaming.drop_uncommitted(checkpoint, place.path, place.arrow)
+    streaming.drop_open_rows(version.folder, version.key)
     made = np.sort(made_ids(version.folder, version.key)[0])
     counts = summarise(version.folder, only=made)
     is_idle = last is not None and finished(version.folder) is not None
