@@ -16,7 +16,8 @@ from serve.problems import ApiError, ApiReason
 PLAIN_TYPES = ("", "application/dicom", "application/octet-stream", "application/x-www-form-urlencoded")
 """Media types of a DICOM object; the last two are what programs send that say nothing (curl)."""
 PICTURE_TYPES = ("image/png", "image/jpeg")
-_LONGEST_BOUNDARY = 70
+_LONGEST_BOUNDARY = 200
+"""Bytes; RFC 2046 allows 70, Orthanc takes more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,7 @@ async def read_parts(request: Request, limits: BodyLimits) -> AsyncIterator[Part
     _, options = media_type(request)
     boundary = options.get("boundary", "")
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY or not boundary.isascii():
-        raise ApiError(ApiReason.BAD_MULTIPART, "Content-Type names no boundary of 1 to 70 characters")
+        raise ApiError(ApiReason.BAD_MULTIPART, "Content-Type names no boundary of 1 to 200 characters")
     _check_stated_length(request, limits.request_bytes)
     collector, total = _Collector(limits), 0
     parser = MultipartParser(boundary.encode(), collector.callbacks())
