@@ -16,7 +16,7 @@ FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "v
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def check_origin(request: Request) -> None:
+async def check_origin(request: Request) -> None:
     """Refuse what a browser sends for another site's page, and request ids that logs should not hold.
 
     Raises:

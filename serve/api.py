@@ -1,7 +1,7 @@
 """The HTTP API, version 1. Knows neither Ray nor how an image is computed: `Desk` says what stands behind it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, FastAPI, Request
@@ -90,8 +90,8 @@ def build_api(desk: Callable[[], Desk]) -> FastAPI:
     return api
 
 
-def _caller(desk: Callable[[], Desk], role: Role) -> Callable[[Request], Caller]:
-    def known(request: Request, _: Annotated[Any, Depends(BEARER)] = None) -> Caller:
+def _caller(desk: Callable[[], Desk], role: Role) -> Callable[[Request], Awaitable[Caller]]:
+    async def known(request: Request, _: Annotated[Any, Depends(BEARER)] = None) -> Caller:
         return identify_caller(request, desk().keys, role)
 
     return known
@@ -264,7 +264,7 @@ def _add_pages(api: FastAPI, desk: Callable[[], Desk]) -> None:
         if ask is None:
             raise ApiError(ApiReason.NOT_FOUND, "nothing is reviewed here; set RADRAY_FINDINGS")
         if "authorization" in request.headers:
-            review(request)
+            await review(request)
         body = await read_body(request, LARGEST_VERDICT, desk().body_limits.chunk_s)
         status, headers, answer = await ask(request.method, path, dict(request.headers), body)
         return Response(answer, status, headers)
