@@ -143,7 +143,7 @@ def resident_mib() -> float:
             text = status.read_text()
         except OSError:
             continue
-        if text.startswith("Name:\tray::ServeReplic"):
+        if text.startswith("Name:\tray::ServeRepli"):  # the kernel keeps 15 letters
             total += int(text.partition("VmRSS:")[2].split()[0])
     return total / 1024
 
