@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,6 +165,26 @@ def test_stow_and_pictures_pass_through_ray(service: Service, radiographs: list[
     assert drawn.headers["x-request-id"] == "night-7"
     problem = httpx.post(f"{service.url}/v1/region", content=b"no object", timeout=60)
     assert problem.json()["request_id"] == problem.headers["x-request-id"]
+
+
+def test_a_replica_killed_under_load_costs_no_answer(service: Service, radiographs: list[bytes]) -> None:
+    import ray
+
+    body, url = radiographs[0], f"{service.url}/v1/region"
+    expected = httpx.post(url, content=body, timeout=60).json()
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(httpx.post, url, content=body, timeout=120) for _ in range(40)]
+        wait(asked[:10])
+        names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+        (name,) = [each for each in names if "radray#Ensemble#" in each]
+        ray.kill(ray.get_actor(name, namespace="serve"))
+        replies = [each.result() for each in asked]
+    answers = [reply.json() for reply in replies if reply.status_code == 200]
+    assert len(answers) >= len(asked) - 4, [reply.text for reply in replies if reply.status_code != 200]
+    for answer in answers:
+        assert answer["region"] == expected["region"]
+        assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert {reply.status_code for reply in replies} <= {200, 503}
 
 
 def test_the_environment_names_the_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
