@@ -1,6 +1,8 @@
 """The JSON that the API answers with."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from radray.ensemble import Bundle, Predictions
 from radray.regions import RegionSet
@@ -74,17 +76,34 @@ class RegionAnswer(EnsembleAnswer):
     """Region that the object's header names; null where it names none."""
     agrees: bool | None
     """Whether header and bundle name the same region; null without header label."""
+    picture: str | None = None
+    """With `?pictures=true` the cleaned image as a PNG data URI."""
+    heat_map: str | None = None
+    """With `?pictures=true` where the reasons for the region lie, as a PNG data URI; null where no member can say."""
 
 
-class Problem(BaseModel):
-    """An error (RFC 9457, application/problem+json)."""
+class RegionClass(BaseModel):
+    """A region that the bundle tells apart."""
 
-    type: str = "about:blank"
+    region: str
     title: str
-    status: int
-    reason: str
-    """From the closed list of `radray.errors.Reason`."""
-    detail: str
+    code: str
+    paired: bool
+
+
+class ModelCard(BaseModel):
+    """The bundle that answers."""
+
+    bundle: str
+    radray: str
+    regions: list[str]
+    members: list[dict[str, Any]]
+    side_px: int
+    ood_threshold: float
+    confidence_thresholds: dict[str, float]
+    facts: dict[str, Any]
+    card: str
+    """Markdown."""
 
 
 class Health(BaseModel):
@@ -92,6 +111,50 @@ class Health(BaseModel):
 
     status: str
     bundle: str
+
+
+class RelabelRequest(BaseModel):
+    """An archive to be relabelled. URLs must lie under the service's allow-list (RADRAY_ALLOWED_URLS)."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"archive": "s3://pacs-export/2024", "output": "s3://radray/predictions/2024"}]
+        },
+    )
+
+    archive: str = Field(min_length=1, max_length=1024)
+    """URL of the archive: a folder or s3://bucket/prefix; it is only read."""
+    output: str = Field(min_length=1, max_length=1024)
+    """URL of the folder that gets the predictions."""
+    labels: str = Field(default="header", max_length=1024, pattern="^(header|table:.+)$")
+    """What predictions are compared with: `header`, or `table:URL`."""
+    key: Literal["uri", "hash"] = "uri"
+    """What predictions call an object: its URL, or a keyed hash of it."""
+    max_workers: int | None = Field(default=None, ge=1, le=1024)
+    """Most workers; null for half the cluster's logical CPUs."""
+
+
+class Relabel(BaseModel):
+    """A relabelling job: as it is, or as it ended."""
+
+    id: str
+    status: Literal["pending", "running", "stopped", "succeeded", "failed"]
+    archive: str
+    output: str
+    asked_by: str
+    started: float | None
+    """Seconds since 1970."""
+    ended: float | None
+    rows_done: int | None
+    """Objects with a row so far; null before the first."""
+    rows_total: int | None
+    rows_per_s: float | None
+    eta_s: float | None
+    summary: dict[str, Any] | None
+    """Counts, once it has succeeded."""
+    message: str | None
+    """Why it failed, in one line."""
 
 
 def ensemble_answers(predictions: Predictions, bundle: Bundle) -> list[EnsembleAnswer]:

@@ -120,6 +120,13 @@ def _rle(frame: bytes, spec: FrameSpec) -> SmallFrame:
     return small_frame(stored[0] if spec.samples == 1 else np.moveaxis(stored, 0, -1), spec)
 
 
+def _png(frame: bytes, spec: FrameSpec) -> SmallFrame:
+    stored = np.asarray(imagecodecs.png_decode(frame))
+    if stored.ndim == 3:  # transparency is left out
+        stored = stored[..., 0] if stored.shape[2] < 3 else stored[..., :3]
+    return small_frame(stored, _scaled(spec, stored, 8 * stored.dtype.itemsize, colour=stored.ndim == 3))
+
+
 def _as_coded(spec: FrameSpec, stored: Samples, stream: Codestream) -> FrameSpec:
     """`spec` with the number of samples that the codestream holds; colour that came out of a JPEG 2000 is RGB."""
     samples = 1 if stored.ndim == 2 else stored.shape[2]
@@ -141,5 +148,6 @@ _DECODERS: dict[str, Callable[[bytes, FrameSpec], SmallFrame]] = {
     "jpeg2000": _jpeg2000,
     "jpegls": _jpegls,
     "jpegxl": _jpegxl,
+    "png": _png,
     "rle": _rle,
 }

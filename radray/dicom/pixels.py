@@ -88,7 +88,7 @@ def _decode(body: bytes, side_px: int, limits: PixelLimits, frame: int) -> Pixel
         raise ObjectError(Reason.UNSUPPORTED_TRANSFER_SYNTAX, _uid(parsed.transfer_syntax))
     frames = max(1, integer(parsed.dataset, "NumberOfFrames") or 1)
     spec = _frame_spec(parsed, side_px)
-    _check_size(spec.rows, spec.columns, frames, limits)
+    check_size(spec.rows, spec.columns, frames, limits)
     if not 0 <= frame < frames:
         raise ObjectError(Reason.CORRUPT_PIXELS, f"no frame {frame + 1} of {frames}")
     small = _small_frame(parsed, parsed.pixels, spec, frames, limits, frame)
@@ -149,7 +149,16 @@ def _small_frame(
         return small_frame(read_uncompressed(inflated, spec), replace(spec, codec="none"))
     if spec.codec in ("jpeg", "jpegls", "jpeg2000"):
         stream = jpeg2000_codestream(frame) if spec.codec == "jpeg2000" else jpeg_codestream(frame)
-        _check_size(stream.rows, stream.columns, 1, limits)
+        check_size(stream.rows, stream.columns, 1, limits)
+    return decode_in_child(frame, spec, limits)
+
+
+def decode_in_child(frame: bytes, spec: FrameSpec, limits: PixelLimits) -> SmallFrame:
+    """Decode one compressed frame in this process's decoding child.
+
+    Raises:
+        ObjectError: CORRUPT_PIXELS, TOO_LARGE, DECODER_CRASHED or DECODE_TIMEOUT.
+    """
     return _child(limits.memory_mib).decode(frame, spec, limits.timeout_s)
 
 
@@ -176,7 +185,12 @@ def _inflated(frame: bytes, wanted: int) -> bytes:
     return found
 
 
-def _check_size(rows: int, columns: int, frames: int, limits: PixelLimits) -> None:
+def check_size(rows: int, columns: int, frames: int, limits: PixelLimits) -> None:
+    """Refuse frames of no or too many pixels before anything is allocated.
+
+    Raises:
+        ObjectError: CORRUPT_PIXELS or TOO_LARGE.
+    """
     if rows < 1 or columns < 1:
         raise ObjectError(Reason.CORRUPT_PIXELS, f"{rows} rows, {columns} columns")
     if rows * columns * frames > limits.max_pixels:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from radray.cleaning.composition import clean
 from radray.cleaning.config import CleaningConfig
-from radray.dicom.pixels import PixelLimits, decode
+from radray.dicom.pictures import decode_picture
+from radray.dicom.pixels import PixelLimits, Pixels, decode
 from radray.errors import ObjectError, Reason, Status
 from radray.images.hashing import hash_pixels, perceptual_hash
 
@@ -45,9 +47,26 @@ def prepare_image(
         `status`, `reason`, `message` and the image columns of `IMAGES_SCHEMA`; `image` is bytes of side × side grey
         values. An object that cannot be used has nulls and a reason; nothing is raised for it.
     """
+    limits = limits or PixelLimits()
+    return _prepare(
+        lambda: decode(body, side_px=cleaning.working_px, limits=limits, frame=frame), cleaning, burned_in, inverted
+    )
+
+
+def prepare_picture(
+    body: bytes, cleaning: CleaningConfig, *, limits: PixelLimits | None = None, inverted: bool = False
+) -> dict[str, Any]:
+    """The same for a PNG or JPEG file, whose text is masked as if it were stated."""
+    limits = limits or PixelLimits()
+    return _prepare(lambda: decode_picture(body, side_px=cleaning.working_px, limits=limits), cleaning, True, inverted)
+
+
+def _prepare(
+    read: Callable[[], Pixels], cleaning: CleaningConfig, burned_in: bool | None, inverted: bool
+) -> dict[str, Any]:
     content_hash = None
     try:
-        pixels = decode(body, side_px=cleaning.working_px, limits=limits or PixelLimits(), frame=frame)
+        pixels = read()
         content_hash = hash_pixels(pixels.grey, pixels.source_rows, pixels.source_columns)
         grey = 1 - pixels.grey if inverted else pixels.grey
         cleaned = clean(grey, cleaning, burned_in=True if burned_in else pixels.burned_in)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,43 +13,20 @@ import httpx
 import numpy as np
 import pydicom
 import pytest
-import torch
 import yaml
 
 from radray import storage
-from radray.cleaning.config import CleaningConfig
-from radray.ensemble import Bundle, Member
+from radray.ensemble import Bundle
 from radray.errors import ConfigError
 from radray.images.prepare import prepare_image
-from radray.pretrain.backbone import Backbone
-from radray.regions import load_regions
 from radray.review.reviewers import add_reviewers
 from radray.review.verdicts import parse_verdicts
 from serve.settings import Settings
-from tests.conftest import CHECKOUT, PhantomArchive
+from tests.conftest import CHECKOUT
 from tests.review.small_queue import write_small_queue
+from tests.serve.local import SIDE, multipart
 
 pytestmark = pytest.mark.timeout(600)
-SIDE = 32
-
-
-def random_member(method: str, seed: int, classes: int) -> Member:
-    torch.manual_seed(seed)
-    backbone = Backbone("resnet10", SIDE).eval()
-    return Member(
-        method=method,
-        backbone=backbone,
-        mean=torch.rand(backbone.dimension) * 0.05,
-        scale=torch.rand(backbone.dimension) * 0.01 + 0.005,
-        weight=torch.randn(classes, backbone.dimension) * 0.1,
-        bias=torch.randn(classes),
-        bank=torch.nn.functional.normalize(torch.randn(50, backbone.dimension), dim=1),
-        distances=torch.linspace(0.5, 1.0, 20),
-        temperature=1.3,
-        own_head=False,
-        share=0.5,
-        run_digest=f"run{seed}",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,23 +40,14 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def service(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(
+    ray_cluster: None, tmp_path_factory: pytest.TempPathFactory, saved_bundle: tuple[Bundle, str]
+) -> Iterator[Service]:
     from ray import serve
 
     from serve.app import app
 
-    regions = load_regions("skeletal14")
-    bundle = Bundle(
-        regions=regions,
-        cleaning=CleaningConfig(side_px=SIDE, working_px=128),
-        members=[random_member("simclr", 0, len(regions)), random_member("byol", 1, len(regions))],
-        temperature=0.9,
-        ood_reference=torch.linspace(0, 1, 30),
-        confidence_thresholds=(0.2,) * len(regions),
-        ood_threshold=0.99,
-    )
-    folder = str(tmp_path_factory.mktemp("bundle"))
-    bundle.save(folder)
+    bundle, folder = saved_bundle
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -91,14 +60,6 @@ def service(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
     serve.run(app(settings), name="radray", route_prefix="/")
     yield Service(url=f"http://127.0.0.1:{port}", bundle=bundle, findings=findings, tokens=tokens)
     serve.shutdown()
-
-
-@pytest.fixture(scope="module")
-def radiographs(phantom_archive: PhantomArchive) -> list[bytes]:
-    """Twelve readable phantom radiographs, with the identities that real ones have."""
-    truth = storage.read_table(phantom_archive.truth).to_pylist()
-    good = [row["uri"] for row in truth if row["kind"] == "radiograph"]
-    return [storage.read_bytes(uri) for uri in good[:12]]
 
 
 def test_a_radiograph_gets_the_probabilities_of_the_bundle(service: Service, radiographs: list[bytes]) -> None:
@@ -156,6 +117,7 @@ def test_regions_health_and_openapi_answer(service: Service) -> None:
     assert [row["region"] for row in regions] == list(service.bundle.regions.names)
     assert httpx.get(f"{service.url}/healthz", timeout=60).json() == {"status": "ok", "bundle": service.bundle.digest}
     paths = httpx.get(f"{service.url}/openapi.json", timeout=60).json()["paths"]
+    assert httpx.get(f"{service.url}/readyz", timeout=60).json()["status"] == "ready"
     assert "application/problem+json" in paths["/v1/region"]["post"]["responses"]["422"]["content"]
 
 
@@ -190,6 +152,39 @@ def test_no_identity_enters_the_logs(service: Service, radiographs: list[bytes])
     assert any("/v1/region" in log for log in logs), "the access log is looked at"
     for identity in identities:
         assert not any(identity in log for log in logs)
+
+
+def test_stow_and_pictures_pass_through_ray(service: Service, radiographs: list[bytes]) -> None:
+    body, headers = multipart(radiographs)
+    stored = httpx.post(f"{service.url}/v1/studies", content=body, headers=headers, timeout=60)
+    assert stored.status_code in (200, 202)
+    assert len(stored.json()["00081199"]["Value"]) >= 8
+    asked = {"X-Request-ID": "night-7"}
+    drawn = httpx.post(f"{service.url}/v1/region?pictures=true", content=radiographs[0], headers=asked, timeout=60)
+    assert drawn.json()["heat_map"].startswith("data:image/png")
+    assert drawn.headers["x-request-id"] == "night-7"
+    problem = httpx.post(f"{service.url}/v1/region", content=b"no object", timeout=60)
+    assert problem.json()["request_id"] == problem.headers["x-request-id"]
+
+
+def test_a_replica_killed_under_load_costs_no_answer(service: Service, radiographs: list[bytes]) -> None:
+    import ray
+
+    body, url = radiographs[0], f"{service.url}/v1/region"
+    expected = httpx.post(url, content=body, timeout=60).json()
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(httpx.post, url, content=body, timeout=120) for _ in range(40)]
+        wait(asked[:10])
+        names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+        (name,) = [each for each in names if "radray#Ensemble#" in each]
+        ray.kill(ray.get_actor(name, namespace="serve"))
+        replies = [each.result() for each in asked]
+    answers = [reply.json() for reply in replies if reply.status_code == 200]
+    assert len(answers) >= len(asked) - 4, [reply.text for reply in replies if reply.status_code != 200]
+    for answer in answers:
+        assert answer["region"] == expected["region"]
+        assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert {reply.status_code for reply in replies} <= {200, 503}
 
 
 def test_the_environment_names_the_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""What the tests of the API share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from radray import storage
+from radray.ensemble import Bundle
+from tests.conftest import PhantomArchive
+from tests.serve.local import LocalService, save_bundle
+
+
+@pytest.fixture(scope="session")
+def saved_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, str]:
+    """A small random bundle, and its folder."""
+    folder = str(tmp_path_factory.mktemp("bundle"))
+    return save_bundle(folder), folder
+
+
+@pytest.fixture(scope="session")
+def radiographs(phantom_archive: PhantomArchive) -> list[bytes]:
+    """Twelve readable phantom radiographs, with the identities that real ones have."""
+    truth = storage.read_table(phantom_archive.truth).to_pylist()
+    good = [row["uri"] for row in truth if row["kind"] == "radiograph"]
+    return [Path(uri).read_bytes() for uri in good[:12]]
+
+
+@pytest.fixture
+def local(saved_bundle: tuple[Bundle, str]) -> LocalService:
+    """The API in this process, without keys."""
+    bundle, folder = saved_bundle
+    return LocalService(bundle, folder, max_body_mib=1)
