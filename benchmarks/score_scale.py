@@ -116,8 +116,7 @@ class Watch:
                     self.driver = max(self.driver, own)
                 elif name.startswith("ray::"):
                     self.worker = max(self.worker, own)
-                elif "raylet" in name:
-                    self.store = max(self.store, shared)
+                self.store = max(self.store, shared)  # of the shared pages, what one process has touched
 
     def first_row_s(self) -> float:
         """Seconds from the start to the first new commit."""
