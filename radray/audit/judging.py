@@ -19,6 +19,7 @@ from radray.probe.heads import out_of_fold
 from radray.probe.noise import LabelNoise, contradicted, estimate_noise
 
 FOLDS = 5
+_BLOCK = 65_536
 TAUGHT = 200_000
 """Labelled images that heads are fitted to."""
 
@@ -81,8 +82,12 @@ def deal_folds(patients: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int
 
 def standardise_member(member: MemberRows) -> Tensor:
     """Float32[n, d]: normalised features, standardised by those of all images that were embedded."""
-    normal = normalise(torch.from_numpy(member.features))  # the one float32 copy
-    known = torch.from_numpy(member.features.any(axis=1))
-    mean, scale = normal[known].mean(dim=0), normal[known].std(dim=0)
+    features = torch.from_numpy(member.features)
+    normal = torch.empty(features.shape, dtype=torch.float32)  # the one float32 copy
+    for start in range(0, len(features), _BLOCK):
+        normal[start : start + _BLOCK] = normalise(features[start : start + _BLOCK])
+    known = torch.from_numpy(np.flatnonzero(member.features.any(axis=1)))
+    sample = normal[known[:: max(1, len(known) // TAUGHT)]]
+    mean, scale = sample.mean(dim=0), sample.std(dim=0)
     normal.sub_(mean).div_(torch.where(scale > 1e-6, scale, 1.0))
     return normal
