@@ -13,6 +13,8 @@ import torch
 
 EXACT_IMAGES = 50_000
 """Up to so many images all are compared with all, in blocks."""
+_BLOCK = 16_384
+"""Images looked up together."""
 _SPARE = 24
 """Neighbours looked up beyond those wanted, in place of the patient's own images."""
 _IMAGES_PER_LIST = 250
@@ -108,10 +110,6 @@ def _search_lists(unit: Points, groups: Indices, count: int) -> Neighbours:
         indices[some] = np.where(kept, np.take_along_axis(found, order, axis=1), -1)
         similarities[some] = np.where(kept, np.take_along_axis(near, order, axis=1), -1)
     return Neighbours(indices, similarities)
-
-
-_BLOCK = 16_384
-"""Images looked up together."""
 
 
 def neighbour_votes(

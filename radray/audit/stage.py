@@ -59,7 +59,8 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
     suspicion = checked.suspicion
     suspected = suspicion.wrong_probability >= config.min_probability
     outside = find_outside(rows, space, judged.outside, config.far_share)
-    pairs, not_compared = _alike(config, rows, neighbours)
+    copies = _with_copies(config.images)
+    pairs, not_compared = _alike(config, rows, copies, neighbours)
     missing = np.flatnonzero((rows.labels < 0) & np.isfinite(rows.probabilities[:, 0]) & ~judged.seen)
     missing = missing[np.argsort(rows.probabilities[missing].max(axis=1), kind="stable")]
     far = np.flatnonzero(outside.is_outside & ~judged.seen)
@@ -72,7 +73,7 @@ def run_audit(config: AuditConfig) -> dict[str, Any]:
             findings.find_label_errors(rows, checked, batch, findings.TO_LEARN),
             findings.find_missing_labels(rows, missing),
             findings.find_out_of_domain(rows, far[np.argsort(-outside.score[far], kind="stable")], outside),
-            findings.find_near_duplicates(_with_copies(config.images), pairs),
+            findings.find_near_duplicates(copies, pairs),
             findings.find_label_errors(rows, checked, controls, findings.CONTROL),
         ]
     )
@@ -143,10 +144,11 @@ def _batch_to_learn(config: AuditConfig, checked: Checked, among: Indices, space
     return among[teaching_order(space[checked.places[among]], doubt, config.review_limit)]
 
 
-def _alike(config: AuditConfig, rows: AuditRows, neighbours: Neighbours) -> tuple[list[Likeness], int]:
+def _alike(
+    config: AuditConfig, rows: AuditRows, copies: pa.Table, neighbours: Neighbours
+) -> tuple[list[Likeness], int]:
     """Pairs of images that are one picture, as places among images and copies; and how many were not looked at."""
-    facts = _with_copies(config.images)
-    equal = find_equal_pairs(facts["content_hash"].to_numpy(zero_copy_only=False))
+    equal = find_equal_pairs(copies["content_hash"].to_numpy(zero_copy_only=False))
     found = [Likeness(one, other, EXACT, 1.0) for one, other in zip(equal.first, equal.second, strict=True)]
     hashed = np.flatnonzero(pc.is_valid(rows.facts["perceptual_hash"]).to_numpy(zero_copy_only=False))
     hashes = rows.facts["perceptual_hash"].drop_null().to_numpy()
@@ -155,7 +157,7 @@ def _alike(config: AuditConfig, rows: AuditRows, neighbours: Neighbours) -> tupl
     near, left = confirm_pairs(proposed, row_ids, config.images, PAIRS_LOOKED_AT)
     if left:
         print(f"audit: {left:,} pairs of like images were not compared, the least alike ones", file=sys.stderr)
-    places = pc.index_in(rows.facts["uri"], facts["uri"].combine_chunks()).to_numpy()
+    places = pc.index_in(rows.facts["uri"], copies["uri"].combine_chunks()).to_numpy()
     return found + [
         pair._replace(first=int(places[pair.first]), second=int(places[pair.second])) for pair in near
     ], left
