@@ -46,6 +46,7 @@ _SAY_PAUSE_S = 1800.0
 """How often the progress line says that the workers wait."""
 _TRIES_WITHOUT_ROWS = 3
 """Failures of the store, one after the other and no row between them, before a pass gives up."""
+_CPUS_BESIDE_GPU = 0.25
 _DEATHS = 2
 """Deaths of a process over the same rows, after which they are taken one by one; and over one row, then given up."""
 _SAY_TWICE = (
@@ -90,10 +91,14 @@ class Pass:
     """(column, value): only rows of the source where they are equal."""
     rows_per_block: int = 64
     """Rows committed together; what a killed run does again at most, for each worker."""
-    gpus_per_worker: float = 0.0
-    """Share of a GPU for each worker."""
     max_workers: int | None = None
     """Upper bound of the actor pool; None for half the cluster's logical CPUs."""
+    then: Callable[..., Any] | None = None
+    """A second class of the same kind, called with the first one's tables by workers of its own; None for none."""
+    then_arguments: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of its constructor."""
+    gpus_per_worker: float = 0.0
+    """Share of a GPU for each worker of the last of these classes."""
     redo: tuple[str, str] | None = None
     """(column, value): rows of the output that were judged against others, made again when any row is taken away."""
     within: str | None = None
@@ -354,15 +359,31 @@ def _write(
         rows = rows.map_batches(
             _drop_done, batch_format="pyarrow", batch_size=None, num_cpus=share, fn_kwargs={"done": ray.put(done)}
         )
-    rows = rows.repartition(target_num_rows_per_block=step.rows_per_block).map_batches(
-        _Counted,
-        batch_format="pyarrow",
-        batch_size=None,
-        compute=ActorPoolStrategy(min_size=1, max_size=workers),
-        fn_constructor_kwargs={"transform": step.transform, "arguments": step.arguments, "counter": counter},
-        num_cpus=share,
-        num_gpus=step.gpus_per_worker or None,
-    )
+    # Strict, or Ray takes the filter before and the transform behind into one task: blocks are as they are read then.
+    rows = rows.repartition(target_num_rows_per_block=step.rows_per_block, strict=True)
+    stages = [(step.transform, step.arguments)]
+    if step.then is not None:
+        stages.append((step.then, step.then_arguments))
+    for number, (transform, arguments) in enumerate(stages):
+        is_last = number == len(stages) - 1
+        on_gpu = is_last and step.gpus_per_worker > 0
+        places = int(cluster.gpus() / step.gpus_per_worker) if on_gpu else workers
+        rows = rows.map_batches(
+            _Counted,
+            batch_format="pyarrow",
+            batch_size=None,
+            compute=ActorPoolStrategy(min_size=1, max_size=max(1, places)),
+            fn_constructor_kwargs={
+                "transform": transform,
+                "arguments": arguments,
+                "counter": counter,
+                "stage": number,
+                "is_last": is_last,
+            },
+            # Beside decoders a GPU's worker waits for its GPU and for blocks.
+            num_cpus=min(share, _CPUS_BESIDE_GPU) if on_gpu and number else share,
+            num_gpus=step.gpus_per_worker if on_gpu else None,
+        )
     with _ProgressLine(title, counter, total, len(done), pause=step.pause):
         rows.write_parquet(output.path, filesystem=output.arrow, ray_remote_args={"num_cpus": share})
 
@@ -392,15 +413,16 @@ class _Counter:
     def __init__(self) -> None:
         self.rows = 0
         self.statuses: dict[str, int] = {}
-        self.begun: dict[tuple[int, int], int] = {}
+        self.begun: dict[tuple[int, int, int], int] = {}
 
-    def begin(self, first: int, rows: int) -> int:
-        """How often so many rows from this one on have been begun and not ended, this time included."""
-        self.begun[first, rows] = self.begun.get((first, rows), 0) + 1
-        return self.begun[first, rows]
+    def begin(self, stage: int, first: int, rows: int) -> int:
+        """How often a stage has begun and not ended so many rows from this one on, this time included."""
+        place = (stage, first, rows)
+        self.begun[place] = self.begun.get(place, 0) + 1
+        return self.begun[place]
 
-    def end(self, first: int, rows: int) -> None:
-        self.begun.pop((first, rows), None)
+    def end(self, stage: int, first: int, rows: int) -> None:
+        self.begun.pop((stage, first, rows), None)
 
     def add(self, rows: int, statuses: dict[str, int]) -> None:
         self.rows += rows
@@ -414,9 +436,11 @@ class _Counter:
 class _Counted:
     """The transform, and what to do about rows that kill its process: Ray alone would start it anew for ever."""
 
-    def __init__(self, transform: Callable[..., Any], arguments: dict[str, Any], counter: Any) -> None:
+    def __init__(
+        self, transform: Callable[..., Any], arguments: dict[str, Any], counter: Any, stage: int, is_last: bool
+    ) -> None:
         self._transform = transform(**arguments)
-        self._counter = counter
+        self._counter, self._stage, self._is_last = counter, stage, is_last
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         if not rows.num_rows:
@@ -427,8 +451,9 @@ class _Counted:
             result = self._transform(rows)
         if result.num_rows != rows.num_rows:
             raise RuntimeError(f"{rows.num_rows} rows went in, {result.num_rows} came out")
-        statuses = count_by(result, "status") if "status" in result.column_names else {}
-        self._counter.add.remote(rows.num_rows, statuses)
+        if self._is_last:
+            statuses = count_by(result, "status") if "status" in result.column_names else {}
+            self._counter.add.remote(rows.num_rows, statuses)
         self._end(rows)
         return result
 
@@ -443,11 +468,11 @@ class _Counted:
         return result
 
     def _begin(self, rows: pa.Table) -> int:
-        begun: int = ray.get(self._counter.begin.remote(rows.column(ID_COLUMN)[0].as_py(), rows.num_rows))
+        begun: int = ray.get(self._counter.begin.remote(self._stage, rows.column(ID_COLUMN)[0].as_py(), rows.num_rows))
         return begun
 
     def _end(self, rows: pa.Table) -> Any:
-        return self._counter.end.remote(rows.column(ID_COLUMN)[0].as_py(), rows.num_rows)
+        return self._counter.end.remote(self._stage, rows.column(ID_COLUMN)[0].as_py(), rows.num_rows)
 
 
 class _ProgressLine:

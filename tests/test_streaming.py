@@ -40,6 +40,19 @@ class Double:
         return rows.append_column("doubled", pa.array(doubled, pa.int64()))
 
 
+class Counting:
+    """Adds how many tables it has seen, to what `Double` gave."""
+
+    def __init__(self, start: int) -> None:
+        self.seen = start
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        assert rows.column("doubled").to_pylist() == [2 * number for number in rows.column("number").to_pylist()]
+        rows = rows.append_column("counted", pa.array([self.seen] * rows.num_rows, pa.int64()))
+        self.seen += 1
+        return rows
+
+
 class Mortal(Double):
     """Dies over one number."""
 
@@ -258,6 +271,40 @@ def test_a_transform_that_loses_rows_stops_the_run(tmp_path: Path) -> None:
     write_source(str(tmp_path / "source"))
     with pytest.raises(Exception, match=r"[0-9]+ rows went in, [0-9]+ came out"):
         streaming.run(a_pass(str(tmp_path), arguments={"drop_last": True}))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_resumed_run_commits_as_few_rows_together_as_a_fresh_one(tmp_path: Path) -> None:
+    source, output = str(tmp_path / "source"), str(tmp_path / "output")
+    write_source(source)
+    step = a_pass(str(tmp_path))
+    streaming.run(step)
+    first = set(storage.list_files(output, ".parquet"))
+    held = storage.read_table(storage.join(source, "2.parquet"))
+    more = [f"object {number}" for number in range(ROWS, ROWS + 50)]
+    added = pa.table(
+        {
+            "row_id": pa.array([row_id(uri) for uri in more], pa.int64()),
+            "number": pa.array(range(ROWS, ROWS + 50), pa.int64()),
+            "status": ["ok"] * 50,
+            "unread": ["x"] * 50,
+        }
+    )
+    storage.write_table(storage.join(source, "2.parquet"), pa.concat_tables([held, added]))
+    streaming.run(step)
+    assert_every_row_once(output, list(range(ROWS + 50)))
+    fresh = [storage.read_table(file).num_rows for file in set(storage.list_files(output, ".parquet")) - first]
+    assert sum(fresh) == 50 and max(fresh) <= step.rows_per_block, fresh
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_second_class_gets_the_rows_of_the_first(tmp_path: Path) -> None:
+    write_source(str(tmp_path / "source"))
+    step = a_pass(str(tmp_path), then=Counting, then_arguments={"start": 5})
+    assert streaming.run(step) == ROWS
+    assert_every_row_once(str(tmp_path / "output"), list(range(ROWS)))
+    counted = storage.read_table(str(tmp_path / "output")).column("counted").to_pylist()
+    assert min(counted) == 5 and len(counted) == ROWS
 
 
 @pytest.mark.slow

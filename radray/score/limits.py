@@ -40,6 +40,10 @@ class Limited:
             self._hours.wait()
         return self._transform(rows)
 
+    def give_up(self, rows: pa.Table) -> pa.Table:
+        """The transform's rows for objects that kill the process."""
+        return self._transform.give_up(rows)
+
 
 def share_allowance(config: ScoreConfig) -> Any:
     """The actor that gives the workers of a run their turns; None where there is no limit."""

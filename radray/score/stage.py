@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from radray import storage, streaming
+from radray import cluster, storage, streaming
 from radray.errors import ConfigError
 from radray.index.manifest import ensure_manifest, renew_manifest
 from radray.score.config import ScoreConfig
@@ -17,7 +17,7 @@ from radray.score.counts import describe, summarise
 from radray.score.csv_export import write_csv
 from radray.score.dry_run import NOTHING_CHOSEN, describe_estimate, estimate
 from radray.score.limits import Limited, paced_listing, share_allowance
-from radray.score.rows import ScoreRows
+from radray.score.rows import PredictRows, PrepareRows, ScoreRows
 from radray.score.selection import Work, read_ids, select_ids, write_part
 from radray.score.version import Version, open_version
 from radray.score.versions import finished, made_ids, mark_finished, unmark_finished
@@ -30,13 +30,15 @@ def run_score(config: ScoreConfig) -> dict[str, Any]:
     """Score `config.archive` or the objects of `config.index`; print a table, return the summary.
 
     Raises:
-        ConfigError: The bundle cannot be used, the archive cannot be listed or is empty, or nothing in it is chosen.
+        ConfigError: The bundle cannot be used, the archive cannot be listed or is empty, or nothing in it is chosen,
+            or GPUs are asked for that are not there.
     """
     version = open_version(config)
     if config.dry_run:
         found = estimate(version)
         print("\n".join(describe_estimate(found)))
         return found
+    _gpus_per_worker(config)
     if config.watch:
         from radray.score.watch import watch
 
@@ -119,6 +121,21 @@ def _source(version: Version) -> tuple[str, str]:
     return manifest.url, manifest.digest
 
 
+def _gpus_per_worker(config: ScoreConfig) -> float:
+    """The share that is set, or a whole GPU where there is one.
+
+    Raises:
+        ConfigError: A share is set, and the cluster has no GPU.
+    """
+    cluster.connect()
+    there = cluster.gpus()
+    if config.gpus_per_worker and not there:
+        raise ConfigError(
+            f"--gpus-per-worker is {config.gpus_per_worker} but the cluster has no GPU; leave it out, or add a node"
+        )
+    return float(there > 0) if config.gpus_per_worker is None else config.gpus_per_worker
+
+
 def _digest_files(folder: str) -> str:
     """Digest of the names, sizes and times of a folder's Parquet files."""
     place, digest = storage.locate(folder), hashlib.blake2b(digest_size=16)
@@ -132,13 +149,17 @@ def _digest_files(folder: str) -> str:
 def _stream(version: Version, work: Work, source: str, allowance: Any) -> None:
     config, hours = version.config, version.config.open_hours()
     whole = len(work.selected) == len(work.listed) and len(work.todo) * _FEW >= len(work.listed)
-    arguments = {
+    gpus = _gpus_per_worker(config)
+    prepare = {"cleaning": version.bundle.cleaning, "headers": version.headers}
+    predict = {
         "bundle": storage.normalise_url(config.bundle),
         "digest": version.bundle.digest,
-        "headers": version.headers,
         "batch": config.batch,
-        "device": "cuda" if config.gpus_per_worker else "cpu",
+        "device": "cuda" if gpus else "cpu",
+        "precision": config.precision,
     }
+    # Without a GPU one process does both: nothing waits, and no image goes from one to another.
+    first, given = (PrepareRows, prepare) if gpus else (ScoreRows, {"prepare": prepare, "predict": predict})
     streaming.run(
         streaming.Pass(
             title="score",
@@ -147,9 +168,11 @@ def _stream(version: Version, work: Work, source: str, allowance: Any) -> None:
             output=version.folder,
             key=version.key,
             transform=Limited,
-            arguments={"transform": ScoreRows, "arguments": arguments, "hours": hours, "allowance": allowance},
+            arguments={"transform": first, "arguments": given, "hours": hours, "allowance": allowance},
+            then=Limited if gpus else None,
+            then_arguments={"transform": PredictRows, "arguments": predict, "hours": None, "allowance": allowance},
             rows_per_block=config.rows_per_block,
-            gpus_per_worker=config.gpus_per_worker,
+            gpus_per_worker=gpus,
             max_workers=config.max_workers,
             pause=None if hours is None else hours.notice,
         )

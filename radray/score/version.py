@@ -65,6 +65,7 @@ def _key(config: ScoreConfig, bundle: Bundle, headers: dict[str, Any] | None) ->
     settings = {
         "bundle": bundle.digest,
         "version": __version__,
+        **({} if config.precision == "float32" else {"precision": config.precision}),
         "source": storage.normalise_url(config.archive or config.index or ""),
     }
     if headers is not None:

@@ -38,10 +38,6 @@ class SizingConfig:
     """Cores of each node with GPUs (1 to 1024)."""
     gpus: int = 1
     """GPUs of each such node (1 to 16)."""
-    gpus_per_worker: float = 0.0
-    """Share of a GPU that each worker of score gets, as in jobs/score.py (0 to 1): with 0 the cores of all nodes
-    predict; above, workers stand on nodes with GPUs alone, and score leaves the others idle."""
-
     headers_per_core_s: float = 120.0
     """Headers read and parsed a second by a core."""
     images_per_core_s: float = 10.0
@@ -49,7 +45,8 @@ class SizingConfig:
     forward_per_core_s: float = 53.0
     """Images a second through the bundle's networks by a core."""
     forward_per_gpu_s: float | None = None
-    """Images a second through the bundle's networks by a GPU; there is no default, for none was measured."""
+    """Images a second through the bundle's networks by a GPU: all cores decode for the GPUs then, as score does where
+    there are GPUs. No default, for none was measured; without it cores predict (score --gpus-per-worker 0)."""
     listed_per_s: float = 8_000.0
     """Objects listed a second by the driver, manifest included; nothing else runs meanwhile."""
     blocks_per_s: float = 13.0
@@ -87,7 +84,7 @@ class SizingConfig:
         """Check the ranges, and that the cluster can do the work.
 
         Raises:
-            ConfigError: A value lies outside its range, there are no nodes, or GPUs are asked for without their rate.
+            ConfigError: A value lies outside its range, there are no nodes, or a GPU's rate is given without GPUs.
         """
         positive = (
             *("object_mib", "header_kib", "headers_per_core_s", "images_per_core_s", "forward_per_core_s"),
@@ -103,7 +100,6 @@ class SizingConfig:
                 "gpu_nodes": _COUNT,
                 "gpu_cores": (1, 1024),
                 "gpus": (1, 16),
-                "gpus_per_worker": (0, 1),
                 "start_s": (0, 86_400),
                 "rows_per_block": (1, 4096),
                 "latency_ms": (0, 1e5),
@@ -117,10 +113,8 @@ class SizingConfig:
         check_ranges(self, {name: _POSITIVE for name in limits if getattr(self, name) is not None})
         if not self.nodes + self.gpu_nodes:
             raise ConfigError("--nodes and --gpu-nodes are both 0; set one of them to 1 or more")
-        if self.gpus_per_worker and not self.gpu_nodes:
-            raise ConfigError(f"--gpus-per-worker is {self.gpus_per_worker} but --gpu-nodes is 0; set it to 1 or more")
-        if self.gpus_per_worker and self.forward_per_gpu_s is None:
-            raise ConfigError("--gpus-per-worker needs --forward-per-gpu-s; set it to images a second by one GPU")
+        if self.forward_per_gpu_s is not None and not self.gpu_nodes:
+            raise ConfigError("--forward-per-gpu-s is given but --gpu-nodes is 0; set it to 1 or more")
 
     def check(self) -> None:
         """Nothing lies under a URL here."""

@@ -140,18 +140,18 @@ def _score_stages(config: SizingConfig) -> list[Stage]:
     images = config.objects * config.radiographs
     cores = float(config.nodes * config.cores + config.gpu_nodes * config.gpu_cores)
     uses, forward = "cores", config.forward_per_core_s * cores
-    if config.gpus_per_worker and config.forward_per_gpu_s is not None:
-        gpus = config.gpu_nodes * config.gpus
-        cores = float(min(config.gpu_nodes * config.gpu_cores, int(gpus / config.gpus_per_worker)))
-        uses, forward = "GPUs", config.forward_per_gpu_s * gpus
+    if config.forward_per_gpu_s is not None:
+        uses, forward = "GPUs", config.forward_per_gpu_s * config.gpu_nodes * config.gpus
     stages = [
         Stage(job="score", name="decode, clean", uses="cores", amount=images, rate=config.images_per_core_s * cores),
         Stage(job="score", name="forward", uses=uses, amount=images, rate=forward),
     ]
     if config.latency_ms:
-        # A worker waits for the first of eight bodies; the others come while it decodes.
-        waits = FETCHES_AT_ONCE / (config.latency_ms / 1000)
-        stages.append(Stage(job="score", name="waiting", uses="cores", amount=images, rate=waits * cores))
+        # A worker waits for the first body of a block; the others come while it decodes, so many at a time.
+        latency_s, blocks = config.latency_ms / 1000, images / config.rows_per_block
+        stages.append(Stage(job="score", name="waiting", uses="cores", amount=blocks, rate=cores / latency_s))
+        at_once = FETCHES_AT_ONCE * cores
+        stages.append(Stage(job="score", name="bodies", uses="latency", amount=images, rate=at_once / latency_s))
     mib = images * config.object_mib
     return stages + _shared(config, "score", config.rows_per_block, requests=images, mib=mib)
 
@@ -176,10 +176,8 @@ def _shared(config: SizingConfig, job: str, rows_per_block: int, *, requests: fl
 
 def _costs(config: SizingConfig, found: Estimate) -> dict[str, float]:
     hours = {job: seconds / 3600 for job, seconds in found.job_seconds.items()}
-    # Nodes without GPU have nothing to do in a score on GPUs; the cluster sends idle ones away.
-    node_hours = config.nodes * (hours["index"] + (0.0 if config.gpus_per_worker else hours["score"]))
     items = {
-        "nodes": (config.price_node_hour, node_hours),
+        "nodes": (config.price_node_hour, config.nodes * sum(hours.values())),
         "GPU nodes": (config.price_gpu_node_hour, config.gpu_nodes * sum(hours.values())),
         "head": (config.price_head_hour, sum(hours.values())),
         "reads": (config.price_1000_reads, found.reads / 1000),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +14,20 @@ import pytest
 import torch
 
 from radray import storage
+from radray.cleaning.config import CleaningConfig
+from radray.dicom.header import HeaderReader
+from radray.dicom.identity import Pseudonyms
+from radray.ensemble import Bundle
 from radray.ensemble.pose import POSES, TURNS, Pose, turn_back
-from radray.errors import BundleError, ConfigError
+from radray.errors import BundleError, ConfigError, ObjectError, Reason
 from radray.images.prepare import prepare_image
+from radray.index.labels import parse_labels
+from radray.index.manifest import ensure_manifest
 from radray.probe.logistic import fit_heads
+from radray.score import rows
 from radray.score.config import ScoreConfig
-from radray.score.rows import ScoreRows
+from radray.score.limits import Limited
+from radray.score.rows import PREPARED_SCHEMA, PredictRows, PrepareRows, ScoreRows
 from radray.score.versions import latest_predictions
 from radray.tables import INDEX_SCHEMA
 from tests.score.small_archive import write_archive, write_bundle, write_dicom
@@ -37,6 +47,14 @@ def config(archive: Path, tmp_path: Path) -> ScoreConfig:
         patient_key="none",
         rows_per_block=3,
         max_workers=1,
+    )
+
+
+def score_rows(bundle: Bundle, tmp_path: Path, headers: dict[str, Any] | None, **predict: Any) -> ScoreRows:
+    """A worker with the bundle that lies in `tmp_path`."""
+    return ScoreRows(
+        prepare={"cleaning": bundle.cleaning, "headers": headers},
+        predict={"bundle": str(tmp_path / "bundle"), "digest": bundle.digest, **predict},
     )
 
 
@@ -72,6 +90,8 @@ def test_every_object_gets_one_row_and_a_second_run_does_nothing(
     assert run_score(job) == {**summary, "scored": 0}
     assert "nothing to do" in capsys.readouterr().err
 
+    with pytest.raises(ConfigError, match="--gpus-per-worker is 0.5 but the cluster has no GPU"):
+        run_score(replace(job, gpus_per_worker=0.5))
     other = write_bundle(str(tmp_path / "bundle"), seed=1)
     newer = run_score(job)
     assert newer["folder"] != summary["folder"]
@@ -79,19 +99,19 @@ def test_every_object_gets_one_row_and_a_second_run_does_nothing(
     assert len(pd.read_parquet(summary["folder"])) == 8
 
 
-def test_rows_are_the_same_in_any_company(archive: Path, tmp_path: Path) -> None:
-    from radray.dicom.header import HeaderReader
-    from radray.dicom.identity import Pseudonyms
-    from radray.index.labels import parse_labels
-    from radray.index.manifest import ensure_manifest
-
-    bundle = write_bundle(str(tmp_path / "bundle"))
-    headers = {
+def read_headers(bundle: Bundle, archive: Path) -> dict[str, Any]:
+    """How a worker reads headers."""
+    return {
         "reader": HeaderReader(regions=bundle.regions, pseudonyms=Pseudonyms(None)),
         "labels": parse_labels("header", str(archive), bundle.regions),
         "header_bytes": 4096,
     }
-    worker = ScoreRows(bundle=str(tmp_path / "bundle"), digest=bundle.digest, headers=headers, batch=2)
+
+
+def test_rows_are_the_same_in_any_company(archive: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(str(tmp_path / "bundle"))
+    headers = read_headers(bundle, archive)
+    worker = score_rows(bundle, tmp_path, headers, batch=2)
     listing = storage.read_table(ensure_manifest(str(archive), str(tmp_path / "listing")).url)
     whole = worker(listing).to_pylist()
     alone = [worker(listing.slice(row, 1)).to_pylist()[0] for row in range(len(listing))]
@@ -100,6 +120,61 @@ def test_rows_are_the_same_in_any_company(archive: Path, tmp_path: Path) -> None
         assert together["reason"] == single["reason"]
         if together["probabilities"]:
             np.testing.assert_allclose(together["probabilities"], single["probabilities"], atol=1e-5)
+
+
+def test_rows_are_the_same_in_two_processes_and_nearly_so_at_half_precision(archive: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(str(tmp_path / "bundle"))
+    headers = read_headers(bundle, archive)
+    listing = storage.read_table(ensure_manifest(str(archive), str(tmp_path / "listing")).url)
+    expected = score_rows(bundle, tmp_path, headers)(listing)
+    prepared = PrepareRows(cleaning=bundle.cleaning, headers=headers)(listing)
+    assert prepared.schema.equals(PREPARED_SCHEMA)
+    place = {"bundle": str(tmp_path / "bundle"), "digest": bundle.digest}
+    assert PredictRows(**place)(prepared).equals(expected)
+    halved = PredictRows(**place, precision="bfloat16")(prepared)
+    for name in ("uri", "status", "reason", "header_label"):
+        assert halved.column(name).equals(expected.column(name))
+    for half, whole in zip(halved.to_pylist(), expected.to_pylist(), strict=True):
+        if whole["probabilities"]:
+            np.testing.assert_allclose(half["probabilities"], whole["probabilities"], atol=0.02)
+            assert half["probabilities"] != whole["probabilities"], "it computes otherwise"
+
+
+def test_what_kills_its_reader_has_a_row_in_either_process(archive: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(str(tmp_path / "bundle"))
+    headers = read_headers(bundle, archive) | {"hash_keys": False}
+    listing = storage.read_table(ensure_manifest(str(archive), str(tmp_path / "listing")).url).slice(0, 1)
+    parts = {
+        "prepare": {"cleaning": bundle.cleaning, "headers": headers},
+        "predict": {"bundle": str(tmp_path / "bundle"), "digest": bundle.digest},
+    }
+    limited = Limited(transform=ScoreRows, arguments=parts, hours=None, allowance=None)
+    both = limited.give_up(listing).to_pylist()
+    prepared = PrepareRows(**parts["prepare"])(listing)
+    predicted = PredictRows(**parts["predict"]).give_up(prepared).to_pylist()
+    for (row,) in (both, predicted):
+        assert (row["status"], row["reason"], row["region"]) == ("failed", "decoder_crashed", None)
+        assert row["uri"] == listing["uri"][0].as_py() and row["row_id"] == listing["row_id"][0].as_py()
+
+
+def test_bodies_come_in_order_and_few_at_a_time(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, ahead = 0, []
+
+    def fetch(uri: str, **_: object) -> bytes:
+        ahead.append(int(uri) - taken)
+        if int(uri) % 7 == 3:
+            raise ObjectError(Reason.FETCH_FAILED, uri)
+        return uri.encode()
+
+    monkeypatch.setattr(rows, "fetch", fetch)
+    monkeypatch.setattr(rows, "prepare_image", lambda body, *_, **__: {"status": "ok", "message": body.decode()})
+    objects = [{"uri": str(number), "etag": "", "size": 1, "burned_in_annotation": None} for number in range(100)]
+    for image in rows.CleanedImages(CleaningConfig())(objects):
+        assert image["message"] == str(taken)
+        assert image["status"] == ("failed" if taken % 7 == 3 else "ok")
+        taken += 1
+    # The one in hand and seven behind it.
+    assert taken == 100 and max(ahead) == rows._FETCHES - 1
 
 
 def test_inverted_grey_values_are_found_and_put_right(tmp_path: Path) -> None:
@@ -140,19 +215,19 @@ def test_inverted_grey_values_are_found_and_put_right(tmp_path: Path) -> None:
         ],
         schema=INDEX_SCHEMA,
     )
-    rows = ScoreRows(bundle=str(tmp_path / "bundle"), digest=bundle.digest, headers=None)(index).to_pylist()
-    assert [row["inverted"] for row in rows] == [number == 3 for number in range(8)]
+    made = score_rows(bundle, tmp_path, headers=None)(index).to_pylist()
+    assert [row["inverted"] for row in made] == [number == 3 for number in range(8)]
     # A bar looks much the same after a quarter turn either way.
-    assert [row["turned_deg"] % 180 for row in rows] == [90 * (number == 5) for number in range(8)]
+    assert [row["turned_deg"] % 180 for row in made] == [90 * (number == 5) for number in range(8)]
     upright = prepare_image(bodies[3], bundle.cleaning)["image"]
     expected = bundle.predict(np.frombuffer(upright, np.uint8).reshape(1, 32, 32)).probabilities[0]
-    np.testing.assert_allclose(rows[3]["probabilities"], expected, atol=0.02)
+    np.testing.assert_allclose(made[3]["probabilities"], expected, atol=0.02)
 
 
 def test_a_bundle_that_changes_under_way_is_refused(tmp_path: Path) -> None:
     write_bundle(str(tmp_path / "bundle"))
     with pytest.raises(BundleError, match="changed while the run was under way"):
-        ScoreRows(bundle=str(tmp_path / "bundle"), digest="another", headers=None)
+        PredictRows(bundle=str(tmp_path / "bundle"), digest="another")
 
 
 def test_bad_settings_are_refused(tmp_path: Path) -> None:
@@ -160,6 +235,8 @@ def test_bad_settings_are_refused(tmp_path: Path) -> None:
         ScoreConfig(bundle="b", output="o")
     with pytest.raises(ConfigError, match="--batch is 0"):
         ScoreConfig(archive="a", bundle="b", output="o", batch=0)
+    with pytest.raises(ConfigError, match="--gpus-per-worker is 2"):
+        ScoreConfig(archive="a", bundle="b", output="o", gpus_per_worker=2)
     with pytest.raises(ConfigError, match="--bundle"):
         ScoreConfig(archive=str(tmp_path), bundle=str(tmp_path / "none"), output=str(tmp_path / "o")).check()
     with pytest.raises(ConfigError, match="run jobs/score.py"):

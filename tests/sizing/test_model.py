@@ -47,16 +47,19 @@ def test_the_sum_by_hand() -> None:
 
 def test_waiting_for_a_store_takes_worker_time() -> None:
     slow = estimate(replace(PLAIN, latency_ms=160.0))
-    # 160 ms for eight bodies: 20 ms an image on top of 50. 32 headers in 160 ms are 200 a second instead of 500.
-    assert slow.job_seconds["score"] == pytest.approx(10 + 500_000 * 0.07 / 20 + 30)
+    # 160 ms for a block's first body: 1.6 ms an image on top of 50. 32 headers in 160 ms are 200 a second, not 500.
+    assert slow.job_seconds["score"] == pytest.approx(10 + 500_000 * 0.0516 / 20 + 30)
     assert slow.job_seconds["index"] == pytest.approx(10 + 100 + 1_000_000 / 200 / 20 + 3 * 3907 / 1000)
+    # Eight bodies in 800 ms are fewer than a worker decodes and predicts.
+    slowest = estimate(replace(PLAIN, latency_ms=800.0))
+    assert slowest.bottleneck == "latency" and slowest.job_seconds["score"] == pytest.approx(10 + 500_000 / 200 + 30)
 
 
-def test_gpus_predict_while_their_nodes_decode() -> None:
-    config = replace(PLAIN, gpu_nodes=1, gpu_cores=10, gpus_per_worker=0.125, forward_per_gpu_s=1000.0)
+def test_gpus_predict_while_all_cores_decode() -> None:
+    config = replace(PLAIN, gpu_nodes=1, gpu_cores=10, forward_per_gpu_s=1000.0)
     found = estimate(config)
-    # Eight workers decode 25 a second each on the one node; the GPU would do 1,000.
-    assert found.job_seconds["score"] == pytest.approx(10 + 500_000 / 200 + 30)
+    # Thirty cores decode 25 a second each; the GPU would do 1,000.
+    assert found.job_seconds["score"] == pytest.approx(10 + 500_000 / 750 + 30)
     many = estimate(replace(config, gpu_nodes=100, forward_per_gpu_s=1.0))
     assert many.bottleneck == "GPUs"
 
@@ -102,12 +105,6 @@ def test_prices_are_counted_where_they_are_given() -> None:
     assert "GPU nodes" not in found.costs
 
 
-def test_nodes_without_gpu_cost_nothing_while_gpus_score() -> None:
-    config = replace(PLAIN, gpu_nodes=1, gpus_per_worker=0.1, forward_per_gpu_s=1e4, price_node_hour=1.0)
-    found = estimate(config)
-    assert found.costs["nodes"] == pytest.approx(2 * found.job_seconds["index"] / 3600)
-
-
 def test_the_summary_says_hours_days_and_the_next_limit(capsys: pytest.CaptureFixture[str]) -> None:
     summary = run_sizing(replace(PLAIN, hours_per_day=1.0))
     assert summary["hours"] == pytest.approx(estimate(PLAIN).seconds / 3600, abs=1e-3)
@@ -123,8 +120,7 @@ def test_the_summary_says_hours_days_and_the_next_limit(capsys: pytest.CaptureFi
         ({"objects": 0}, "--objects"),
         ({"radiographs": 1.5}, "--radiographs"),
         ({"nodes": 0}, "--gpu-nodes"),
-        ({"gpus_per_worker": 0.5}, "--gpu-nodes"),
-        ({"gpus_per_worker": 0.5, "gpu_nodes": 1}, "--forward-per-gpu-s"),
+        ({"forward_per_gpu_s": 100.0}, "--gpu-nodes"),
         ({"max_requests_per_s": 0.0}, "--max-requests-per-s"),
         ({"price_gib": -1.0}, "--price-gib"),
         ({"hours_per_day": 25.0}, "--hours-per-day"),
