@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as parquet
 import torch
 from common import print_results, result
 from scale import below
@@ -73,16 +74,16 @@ def write_archive(folder: Path, objects: int) -> None:
 
 
 class Watch:
-    """Samples a job: committed files over time; memory of the driver, of its largest worker and of the object store."""
+    """Samples a job: committed rows over time; memory of the driver, of its largest worker and of the object store."""
 
     def __init__(self, process: subprocess.Popen[bytes], output: Path) -> None:
         self.driver = self.worker = self.store = 0.0
-        self.commits: list[tuple[float, int]] = []
-        """Seconds since the start, committed files."""
+        self.seen: dict[str, float] = {}
+        """Stem of a committed file → seconds since the start."""
         self._process, self._output, self._began = process, output, time.monotonic()
-        self._known: set[str] = set(self._committed())
+        self._known = self._committed()
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=watch, daemon=True) for watch in (self._memory, self._rows)]
+        self._threads = [threading.Thread(target=watch, daemon=True) for watch in (self._memory, self._commits)]
         for thread in self._threads:
             thread.start()
 
@@ -92,16 +93,15 @@ class Watch:
         for thread in self._threads:
             thread.join()
 
-    def _committed(self) -> list[str]:
+    def _committed(self) -> set[str]:
         found = self._output.glob("version=*/_checkpoint/*/*.parquet")
-        return [path.name for path in found if ".pending" not in path.name and not path.name.startswith("compacted")]
+        return {path.stem for path in found if ".pending" not in path.name and not path.name.startswith("compacted")}
 
-    def _rows(self) -> None:
+    def _commits(self) -> None:
         while not self._stop.wait(0.5):
-            fresh = len(set(self._committed()) - self._known)
-            before = self.commits[-1][1] if self.commits else 0
-            # At its end a run compacts its commits: they stay counted.
-            self.commits.append((time.monotonic() - self._began, max(before, fresh)))
+            now = time.monotonic() - self._began
+            for stem in self._committed() - self._known:
+                self.seen.setdefault(stem, now)
 
     def _memory(self) -> None:
         while not self._stop.wait(1.0):
@@ -111,26 +111,36 @@ class Watch:
                 except OSError:
                     continue
                 held = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Rss")}
-                own, shared = held.get("RssAnon", 0.0), held.get("RssShmem", 0.0)
                 if pid == self._process.pid:
-                    self.driver = max(self.driver, own)
+                    self.driver = max(self.driver, held.get("RssAnon", 0.0))
                 elif name.startswith("ray::"):
-                    self.worker = max(self.worker, own)
-                self.store = max(self.store, shared)  # of the shared pages, what one process has touched
+                    self.worker = max(self.worker, held.get("RssAnon", 0.0))
+                elif Path(name).name == "raylet":
+                    # It holds the object store's memory: what has ever been used of it.
+                    self.store = max(self.store, held.get("RssShmem", 0.0))
 
     def first_row_s(self) -> float:
         """Seconds from the start to the first new commit."""
-        return next(seconds for seconds, fresh in self.commits if fresh)
+        return min(self.seen.values())
 
-    def rates(self, parts: int = 2) -> list[float]:
-        """Files a second in equal stretches of time between the first commit and the last."""
-        under_way = [(seconds, fresh) for seconds, fresh in self.commits if fresh]
-        end = next(place for place, (_, fresh) in enumerate(under_way) if fresh == under_way[-1][1])
-        edges = np.linspace(0, end, parts + 1).astype(int)
-        return [
-            (under_way[last][1] - under_way[first][1]) / (under_way[last][0] - under_way[first][0])
-            for first, last in pairwise(edges)
-        ]
+    def rows(self) -> list[tuple[float, int]]:
+        """Seconds since the start and rows committed until then, for each moment with new ones; after `stop`."""
+        sizes: dict[str, int] = {}
+        for path in self._output.glob("version=*/*.parquet"):
+            stem = path.stem.rpartition("-")[0]
+            sizes[stem] = sizes.get(stem, 0) + parquet.read_metadata(path).num_rows
+        total, found = 0, []
+        for stem, seconds in sorted(self.seen.items(), key=lambda item: item[1]):
+            total += sizes[stem]
+            found.append((seconds, total))
+        return found
+
+    def rates(self, parts: int = 1) -> list[float]:
+        """Rows a second in equal stretches of time between the first commit and the last."""
+        seconds, done = (np.array(values, float) for values in zip(*self.rows(), strict=True))
+        edges = np.linspace(seconds[0], seconds[-1], parts + 1)
+        counts = [done[seconds <= edge][-1] for edge in edges]
+        return [(after - before) / (edges[1] - edges[0]) for before, after in pairwise(counts)]
 
 
 def start(folder: Path, archive: Path, name: str) -> tuple[subprocess.Popen[bytes], Watch]:
@@ -158,7 +168,7 @@ def finish(process: subprocess.Popen[bytes], watch: Watch) -> float:
 
 def kill_at(process: subprocess.Popen[bytes], watch: Watch, files: int) -> None:
     """SIGKILL to the job and all that it started, when so many files are committed."""
-    while not watch.commits or watch.commits[-1][1] < files:
+    while len(watch.seen) < files:
         if process.poll() is not None:
             raise SystemExit("the job ended before it was killed")
         time.sleep(0.5)
@@ -212,7 +222,7 @@ def main() -> None:
         process, first = start(folder, folder / "archive" / "large", "large")
         kill_at(process, first, given.large // 256 // 2)
         print(f"large: first row after {first.first_row_s():.1f} s with its listing, killed at half its way")
-        print(f"files/s in the halves before the kill {first.rates(2)}, small run {small.rates(1)}")
+        print(f"rows/s in the halves before the kill {first.rates(2)}, small run {small.rates()}")
         for watch in (small, first):
             print(f"MiB: driver {watch.driver:.0f}, largest worker {watch.worker:.0f}, object store {watch.store:.0f}")
         results["first_row_large_s"] = result(round(first.first_row_s(), 1))
@@ -231,7 +241,7 @@ def main() -> None:
         table = storage.read_table(latest_predictions(str(folder / "large")), columns=["uri"])
         unlike = given.large - len(set(table["uri"].to_pylist())) + abs(table.num_rows - given.large)
         results["rows_missing_or_twice"] = result(unlike, 0, least=False)
-        rates = {"small": small.rates(1)[0] * 256, "large": np.mean([first.rates(1)[0], second.rates(1)[0]]) * 256}
+        rates = {"small": small.rates()[0], "large": np.mean([first.rates()[0], second.rates()[0]])}
         halves = first.rates(2)
         slower = max(rates["small"] / rates["large"], halves[0] / halves[1])
         results["objects_per_s_small"] = result(round(rates["small"], 1))

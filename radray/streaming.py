@@ -371,7 +371,8 @@ def _write(
         rows = rows.map_batches(
             _Counted,
             batch_format="pyarrow",
-            batch_size=None,
+            # A block as it comes; for GPUs Ray wants to be told how many rows that is.
+            batch_size=step.rows_per_block if on_gpu else None,
             compute=ActorPoolStrategy(min_size=1, max_size=max(1, places)),
             fn_constructor_kwargs={
                 "transform": transform,

@@ -56,12 +56,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "store") if request.param == "folder" else request.getfixturevalue("s3")
 
 
-def start_ray(num_cpus: int, **variables: str) -> None:
+def start_ray(num_cpus: int, num_gpus: int = 0, **variables: str) -> None:
     """Start a small Ray cluster of this process's own; its workers get `variables`."""
     from radray.cluster import start_here
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    start_here(num_cpus=num_cpus, object_store_memory=512 << 20, runtime_env={"env_vars": variables})
+    start_here(num_cpus=num_cpus, num_gpus=num_gpus, object_store_memory=512 << 20, runtime_env={"env_vars": variables})
 
 
 @pytest.fixture(scope="session")
