@@ -2,7 +2,8 @@
 
 Objects of a few hundred bytes to some kB and of few distinct bodies: one in fifty is a radiograph that goes through
 the network, the others end with their header, so that what is measured is radray's and Ray's own cost of an object.
-The large run is killed (all its processes) at half its way and started again.
+The large run is killed (all its processes) at half its way and started again. Every run has a Ray cluster of its own,
+with two logical CPUs.
 
 python benchmarks/score_scale.py [--small 50000] [--large 200000]
 """
@@ -151,7 +152,7 @@ def start(folder: Path, archive: Path, name: str) -> tuple[subprocess.Popen[byte
     }  # fmt: skip
     given = [text for option, value in options.items() for text in (f"--{option}", str(value))]
     process = subprocess.Popen(
-        [sys.executable, str(CHECKOUT / "jobs" / "score.py"), *given],
+        [sys.executable, str(CHECKOUT / "tests" / "two_cpus.py"), str(CHECKOUT / "jobs" / "score.py"), *given],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     return process, Watch(process, folder / name)
