@@ -27,6 +27,7 @@ from tests.score.test_score import write_bundle
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 OBJECTS, KILLS = 5000, 30
+REQUESTS_PER_S = "60"
 FEW_OBJECTS = 400
 VICTIMS = ("driver", "worker", "raylet", "group")
 
@@ -40,8 +41,8 @@ class Job:
     def output(self, name: str) -> str:
         return f"{self._outputs}/{name}"
 
-    def start(self, name: str, **environment: str) -> subprocess.Popen[bytes]:
-        """A run whose messages go to a file: a full pipe would stop it."""
+    def start(self, name: str, *more: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A run with `more` options, whose messages go to a file: a full pipe would stop it."""
         options = {
             "archive": self._archive, "bundle": self._folder / "bundle", "output": self.output(name),
             "patient-key": "none", "rows-per-block": 32, "max-workers": 2,
@@ -49,7 +50,13 @@ class Job:
         given = [text for option, value in options.items() for text in (f"--{option}", str(value))]
         with (self._folder / f"{name}.out").open("ab") as out, (self._folder / f"{name}.err").open("ab") as err:
             return subprocess.Popen(
-                [sys.executable, str(CHECKOUT / "tests" / "two_cpus.py"), str(CHECKOUT / "jobs" / "score.py"), *given],
+                [
+                    sys.executable,
+                    str(CHECKOUT / "tests" / "two_cpus.py"),
+                    str(CHECKOUT / "jobs" / "score.py"),
+                    *given,
+                    *more,
+                ],
                 env={**os.environ, "PYTHONPATH": str(CHECKOUT), **environment},
                 stdout=out,
                 stderr=err,
@@ -68,11 +75,11 @@ class Job:
         return storage.read_table(latest_predictions(self.output(name))).sort_by("uri").to_pylist()
 
 
-def committed(output: str) -> int:
-    """Files of rows that are committed."""
+def committed(output: str) -> set[str]:
+    """Files of ids that runs have committed; a run that starts puts those before into one, which is left out."""
     place = storage.locate(output)
     found = place.fs.glob(f"{place.path}/version=*/_checkpoint/*/*.parquet")
-    return sum(1 for path in found if ".pending" not in path)
+    return {path for path in found if ".pending" not in path and "compacted-" not in path}
 
 
 def assert_same_rows(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
@@ -182,17 +189,19 @@ def test_thirty_kills_leave_every_object_one_row(many: Job, nodes: Nodes) -> Non
     job.finish(job.start("peace"), "peace")
     seed = int(os.environ.get("RADRAY_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
     print(f"seed {seed} (RADRAY_CHAOS_SEED)")
-    chance, met = random.Random(seed), Counter[str]()
+    chance, met, at_work = random.Random(seed), Counter[str](), 0
     while sum(met.values()) < KILLS:
         victims = [chance.choice(VICTIMS) for _ in range(4)]
         alone = victims[0] == "group"
-        process = job.start("killed", **({} if alone else {"RAY_ADDRESS": nodes.cluster.address}))
         before = committed(job.output("killed"))
+        # Slowly, or it would be at its end before it was killed often enough.
+        pace = ("--max-requests-per-s", REQUESTS_PER_S)
+        process = job.start("killed", *pace, **({} if alone else {"RAY_ADDRESS": nodes.cluster.address}))
         # A third of the moments are anywhere in the start, the others come after new rows.
         if chance.random() < 1 / 3:
             going = wait(process, chance.uniform(2, 15))
         else:
-            going = wait(process, 180, lambda seen=before: committed(job.output("killed")) > seen)
+            going = wait(process, 180, lambda seen=before: bool(committed(job.output("killed")) - seen))
             going = going and wait(process, chance.uniform(0, 4))
         for victim in victims:
             if not going or sum(met.values()) == KILLS:
@@ -211,11 +220,13 @@ def test_thirty_kills_leave_every_object_one_row(many: Job, nodes: Nodes) -> Non
         if process.poll() is None:
             kill_tree(process)
         code = process.wait()
-        print(
-            f"{sum(met.values())} kills {dict(met)}, exit {code}, {committed(job.output('killed'))} files", flush=True
-        )
+        fresh = len(committed(job.output("killed")) - before)
+        at_work += bool(fresh)
+        print(f"{sum(met.values())} kills {dict(met)}, exit {code}, {fresh} files of rows", flush=True)
         assert code != 0 or sum(met.values()) == KILLS, "the job ended before it was killed often enough"
-    job.finish(job.start("killed"), "killed")
+    print(f"{at_work} runs were killed after new rows")
+    assert at_work >= 5
+    assert job.finish(job.start("killed"), "killed")["scored"] > 0
     assert set(met) == set(VICTIMS)
     assert_same_rows(job.rows("killed"), job.rows("peace"))
 
@@ -224,7 +235,7 @@ def test_a_store_that_fails_and_goes_away_loses_nothing(few: tuple[Job, list[dic
     job, expected = few
     with faulty_store(s3_server, seed=int(time.time()), share=0.05) as store:
         process = job.start("faults", AWS_ENDPOINT_URL=store.url)
-        assert wait(process, 200, lambda: committed(job.output("faults")) > 2), job.said("faults")
+        assert wait(process, 200, lambda: len(committed(job.output("faults"))) > 2), job.said("faults")
         store.gone_for(60)
         summary = job.finish(process, "faults")
     print(dict(store.done))
@@ -243,14 +254,14 @@ def test_credentials_that_expire_end_the_run_with_a_line_and_it_goes_on(
     job, expected = few
     with faulty_store(s3_server, seed=1, share=0.0) as store:
         process = job.start("expired", AWS_ENDPOINT_URL=store.url)
-        assert wait(process, 200, lambda: committed(job.output("expired")) > 2), job.said("expired")
+        assert wait(process, 200, lambda: len(committed(job.output("expired"))) > 2), job.said("expired")
         store.expired = True
         assert process.wait(timeout=300) == 2, job.said("expired")
         last = job.said("expired").splitlines()[-1]
         assert last.startswith("radray: s3://radray-tests: the store") and "ExpiredToken" in last
         assert "Traceback" not in job.said("expired")
         assert_no_identity(job, "expired")
-        done = committed(job.output("expired"))
+        done = len(committed(job.output("expired")))
         assert done > 2
         store.expired = False
         job.finish(job.start("expired", AWS_ENDPOINT_URL=store.url), "expired")
