@@ -10,8 +10,9 @@ from radray import storage
 from radray.ensemble import Bundle
 from radray.ensemble.attention import coarse_attention
 from serve.answers import EnsembleAnswer, ensemble_answers
+from serve.bundles import Model
 from serve.metrics import batch_histogram
-from serve.service import Model, encode_heat_map
+from serve.service import encode_heat_map
 from serve.settings import Settings
 
 
@@ -56,11 +57,17 @@ class Ensemble:
         return self.described
 
     @serve.batch
-    async def predict(self, images: list[bytes]) -> list[EnsembleAnswer]:
-        """Answers to cleaned images."""
-        self.batches.observe(len(images))
-        return await asyncio.to_thread(compute, self.bundle, images)
+    async def predict(self, images: list[dict[str, bytes]]) -> list[EnsembleAnswer | Model]:
+        """Answers to radiographs, each with its images by bundle; this bundle where there is no image for it."""
+        digest = self.bundle.digest
+        own = [each[digest] for each in images if digest in each]
+        if own:
+            self.batches.observe(len(own))
+        answers = iter(await asyncio.to_thread(compute, self.bundle, own) if own else ())
+        return [next(answers) if digest in each else self.described for each in images]
 
-    async def explain(self, image: bytes, region: str) -> bytes | None:
+    async def explain(self, bundle: str, image: bytes, region: str) -> bytes | Model | None:
         """Where the reasons lie; computed on the CPU."""
+        if bundle != self.bundle.digest:
+            return self.described
         return await asyncio.to_thread(draw_reasons, self.bundle, image, region)

@@ -72,6 +72,9 @@ class Settings(BaseModel):
     """Logical CPUs of each replica that decodes and cleans."""
     max_replicas: int = Field(default=2, ge=1)
     """Upper bound of the replicas of each kind."""
+    surge_percent: int = Field(default=100, ge=0, le=100)
+    """Replicas of a roll-out that start while those before them go on, in percent of these. The cluster needs room for
+    them; 0 needs none: replicas stop before the next ones start, and requests wait meanwhile."""
 
     @property
     def body_limits(self) -> BodyLimits:

@@ -9,7 +9,7 @@ import pytest
 from radray import storage
 from radray.ensemble import Bundle
 from tests.conftest import PhantomArchive
-from tests.serve.local import LocalService, save_bundle
+from tests.serve.local import LocalService, save_bundle, save_next_bundle
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,13 @@ def saved_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, str]
     """A small random bundle, and its folder."""
     folder = str(tmp_path_factory.mktemp("bundle"))
     return save_bundle(folder), folder
+
+
+@pytest.fixture(scope="session")
+def next_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, str]:
+    """A bundle that is rolled out in place of the saved one, and its folder."""
+    folder = str(tmp_path_factory.mktemp("next"))
+    return save_next_bundle(folder), folder
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from radray.review.verdicts import parse_verdicts
 from serve.settings import Settings
 from tests.conftest import CHECKOUT
 from tests.review.small_queue import write_small_queue
+from tests.serve.application import running
 from tests.serve.local import SIDE, multipart
 
 pytestmark = pytest.mark.timeout(600)
@@ -43,23 +42,11 @@ class Service:
 def service(
     ray_cluster: None, tmp_path_factory: pytest.TempPathFactory, saved_bundle: tuple[Bundle, str]
 ) -> Iterator[Service]:
-    from ray import serve
-
-    from serve.app import app
-
     bundle, folder = saved_bundle
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
     findings = write_small_queue(tmp_path_factory.mktemp("queue"))
     tokens = add_reviewers(storage.join(findings, "reviewers.csv"), ["Ann", "Ben"])
-    settings = Settings(
-        bundle=folder, max_body_mib=1, ensemble_cpus=0.5, ingress_cpus=0.5, max_replicas=1, findings=findings
-    )
-    serve.run(app(settings), name="radray", route_prefix="/")
-    yield Service(url=f"http://127.0.0.1:{port}", bundle=bundle, findings=findings, tokens=tokens)
-    serve.shutdown()
+    with running(folder, findings=findings) as url:
+        yield Service(url=url, bundle=bundle, findings=findings, tokens=tokens)
 
 
 def test_a_radiograph_gets_the_probabilities_of_the_bundle(service: Service, radiographs: list[bytes]) -> None:
@@ -165,26 +152,6 @@ def test_stow_and_pictures_pass_through_ray(service: Service, radiographs: list[
     assert drawn.headers["x-request-id"] == "night-7"
     problem = httpx.post(f"{service.url}/v1/region", content=b"no object", timeout=60)
     assert problem.json()["request_id"] == problem.headers["x-request-id"]
-
-
-def test_a_replica_killed_under_load_costs_no_answer(service: Service, radiographs: list[bytes]) -> None:
-    import ray
-
-    body, url = radiographs[0], f"{service.url}/v1/region"
-    expected = httpx.post(url, content=body, timeout=60).json()
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(httpx.post, url, content=body, timeout=120) for _ in range(40)]
-        wait(asked[:10])
-        names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
-        (name,) = [each for each in names if "radray#Ensemble#" in each]
-        ray.kill(ray.get_actor(name, namespace="serve"))
-        replies = [each.result() for each in asked]
-    answers = [reply.json() for reply in replies if reply.status_code == 200]
-    assert len(answers) >= len(asked) - 4, [reply.text for reply in replies if reply.status_code != 200]
-    for answer in answers:
-        assert answer["region"] == expected["region"]
-        assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
-    assert {reply.status_code for reply in replies} <= {200, 503}
 
 
 def test_the_environment_names_the_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
