@@ -21,7 +21,7 @@ def deploy(folder: str, **settings: Any) -> None:
 
     from serve.app import app
 
-    given = {"bundle": folder, "max_body_mib": 1, "ensemble_cpus": 0.5, "ingress_cpus": 0.5, "max_replicas": 1}
+    given = {"bundle": folder, "max_body_mib": 1, "ensemble_cpus": 0.2, "ingress_cpus": 0.2, "max_replicas": 1}
     serve.run(app(Settings(**given | settings)), name="radray", route_prefix="/")
 
 
