@@ -8,6 +8,7 @@ import pytest
 
 from radray import storage
 from radray.ensemble import Bundle
+from serve.keys import NewKeyConfig, add_key
 from tests.conftest import PhantomArchive
 from tests.serve.local import LocalService, save_bundle, save_next_bundle
 
@@ -39,3 +40,11 @@ def local(saved_bundle: tuple[Bundle, str]) -> LocalService:
     """The API in this process, without keys."""
     bundle, folder = saved_bundle
     return LocalService(bundle, folder, max_body_mib=1)
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> tuple[str, dict[str, str]]:
+    """A keys file, and what a request with its key of all roles sends."""
+    url = str(tmp_path / "keys.csv")
+    key = add_key(NewKeyConfig(keys=url, name="all", roles=("predict", "relabel", "review")))
+    return url, {"Authorization": f"Bearer {key}"}
