@@ -10,6 +10,7 @@ Nothing of a header but the region it names enters an answer, and nothing of it 
 
 from typing import Any
 
+import cv2
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayActorError
@@ -18,7 +19,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from radray import storage
-from serve.access import Admission
+from serve.access import Admission, check_peers_are_known
 from serve.answers import EnsembleAnswer
 from serve.api import Desk, build_api
 from serve.bundles import Model
@@ -105,6 +106,9 @@ class Ingress:
     async def __init__(  # type: ignore[misc]
         self, settings: Settings, ensemble: DeploymentHandle[Any], review: DeploymentHandle[Any] | None = None
     ) -> None:
+        keys = KeyRing(read_keys(settings.api_keys))
+        check_peers_are_known(keys)
+        cv2.setNumThreads(1)  # replicas are scaled, not threads: those of one image would wait for those of another
         remote = Remote(ensemble)
         service = RegionService(
             model=await remote.model(),
@@ -118,7 +122,7 @@ class Ingress:
             relabels = Relabels(bundle=settings.bundle, allowed=settings.allowed, address=settings.job_server)
         self.desk = Desk(
             service=service,
-            keys=KeyRing(read_keys(settings.api_keys)),
+            keys=keys,
             admission=Admission(settings.max_under_way, settings.max_under_way_each),
             body_limits=settings.body_limits,
             relabels=relabels,

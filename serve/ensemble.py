@@ -1,7 +1,7 @@
 """The ensemble's replica: holds the bundle and computes images of several requests together."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ray import serve
@@ -48,9 +48,10 @@ class Ensemble:
         side = self.bundle.side_px
         self.bundle.predict(np.zeros((1, side, side), np.uint8))  # the first prediction of a process is slow
         self.batches = batch_histogram()
-        batching: Any = self.predict
-        batching.set_max_batch_size(settings.batch_images)
-        batching.set_batch_wait_timeout_s(settings.batch_wait_s)
+        self.batching = cast(Any, self.predict)
+        self.batching.set_max_batch_size(settings.batch_images)
+        self.batching.set_batch_wait_timeout_s(0.0)
+        self.batch_wait_s = settings.batch_wait_s
 
     def model(self) -> Model:
         """What the ingress needs to know."""
@@ -63,6 +64,8 @@ class Ensemble:
         own = [each[digest] for each in images if digest in each]
         if own:
             self.batches.observe(len(own))
+        # An image that comes alone is not kept waiting for others; where several come, more will.
+        self.batching.set_batch_wait_timeout_s(self.batch_wait_s if len(images) > 1 else 0.0)
         answers = iter(await asyncio.to_thread(compute, self.bundle, own) if own else ())
         return [next(answers) if digest in each else self.described for each in images]
 

@@ -108,6 +108,13 @@ def test_bad_settings_are_refused_at_the_start(saved_bundle, monkeypatch):
         Settings(bundle=saved_bundle[1])
 
 
+def test_a_proxy_that_hides_who_asks_needs_keys(guarded, saved_bundle, monkeypatch):
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    with pytest.raises(ConfigError, match="RAY_SERVE_ENABLE_HA_PROXY is set and no keys are"):
+        Settings(bundle=saved_bundle[1]).check()
+    guarded[0].settings.check()
+
+
 def send_many(service: LocalService, body: bytes, times: int, refused: int) -> list[httpx.Response]:
     """Requests at once; none is answered by the ensemble before so many were refused."""
 
