@@ -82,14 +82,8 @@ def is_answer(reply: httpx.Response | None) -> bool:
     return reply is not None and reply.status_code == 200
 
 
-@pytest.mark.parametrize(
-    "deployments",
-    [
-        pytest.param(("Ensemble",), marks=pytest.mark.slow),
-        pytest.param(("Ingress",), marks=pytest.mark.slow),
-        ("Ensemble", "Ingress"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("deployments", [("Ensemble",), ("Ingress",), ("Ensemble", "Ingress")])
 def test_replicas_killed_under_load_cost_no_wrong_answer(
     service: str, usable: list[bytes], saved_bundle: tuple[Bundle, str], deployments: tuple[str, ...]
 ) -> None:
