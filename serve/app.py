@@ -26,7 +26,7 @@ from serve.bundles import Model
 from serve.ensemble import Ensemble
 from serve.keys import KeyRing, read_keys
 from serve.metrics import Metrics
-from serve.problems import ApiError, ApiReason
+from serve.problems import RETRY_AFTER_S, ApiError, ApiReason
 from serve.relabels import Relabels
 from serve.review import Review
 from serve.service import RegionService
@@ -36,8 +36,6 @@ TRIES = 3
 """How often an image is given to the ensemble whose replica dies under it: the same image has the same answer."""
 LONGEST_REQUEST_S = 120.0
 """How long a replica that is replaced goes on with the requests it has; `request_timeout_s` in serve/config.yaml."""
-RETRY_S = 2.0
-"""What Serve answers where it has no room: come again in so many seconds."""
 
 
 class Remote:
@@ -161,7 +159,7 @@ def app(settings: Settings) -> serve.Application:
         # The replica itself refuses what is too much, with a reason; pages and health need room beside it.
         max_ongoing_requests=2 * settings.max_under_way + 16,
         max_queued_requests=4 * settings.max_under_way,
-        backpressure_config=BackpressureConfig(retry_after_s=RETRY_S),
+        backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER_S),
         autoscaling_config=scale,
         max_surge_percent=settings.surge_percent,
         graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
