@@ -1,5 +1,6 @@
 """Who a request comes from, and how many requests may be under way."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -7,12 +8,15 @@ from contextlib import contextmanager
 
 from starlette.requests import Request
 
+from radray.errors import ConfigError
 from serve.keys import Caller, KeyRing, Role
 from serve.problems import REQUEST_ID, ApiError, ApiReason
 
 LOCAL_PEERS = ("127.0.0.1", "::1")
 LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+HIDING_PROXIES = ("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_ENABLE_DIRECT_INGRESS", "RAY_SERVE_THROUGHPUT_OPTIMIZED")
+"""Modes of Serve in which a request may reach the replica from a proxy that does not say whom it stands for."""
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -27,6 +31,20 @@ async def check_origin(request: Request) -> None:
     request_id = request.headers.get(REQUEST_ID)
     if request_id is not None and not _HARMLESS_ID.fullmatch(request_id):
         raise ApiError(ApiReason.BAD_REQUEST, "X-Request-ID has 1 to 64 letters, digits, dots, dashes, underscores")
+
+
+def check_peers_are_known(keys: KeyRing) -> None:
+    """Refuse to serve without keys where every request seems to come from this machine.
+
+    Raises:
+        ConfigError: It would be answered whoever asks.
+    """
+    hiding = [name for name in HIDING_PROXIES if os.environ.get(name) == "1"]
+    if hiding and not len(keys):
+        raise ConfigError(
+            f"{hiding[0]} is set and no keys are: whoever asks would seem to be this machine; set RADRAY_API_KEYS "
+            "(serve/keys.py)"
+        )
 
 
 def identify_caller(request: Request, keys: KeyRing, role: Role) -> Caller:

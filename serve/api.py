@@ -69,7 +69,6 @@ class Desk(NamedTuple):
     """None where no URL is allowed."""
     ask_review: Callable[..., Any] | None
     """(method, path, headers, body) → `ReviewAnswer`; None where nothing is reviewed."""
-    is_ready: Callable[[], Any]
 
 
 def build_api(desk: Callable[[], Desk]) -> FastAPI:
@@ -106,9 +105,10 @@ def _add_open_routes(api: FastAPI, desk: Callable[[], Desk]) -> None:
     @api.get("/readyz", responses=declare(400, 503))
     async def ready() -> Health:
         """Whether the ensemble behind it answers, warm."""
-        if not await desk().is_ready():
+        service = desk().service
+        if not await service.refresh():
             raise ApiError(ApiReason.BUSY, "the ensemble does not answer")
-        return Health(status="ready", bundle=desk().service.model.digest)
+        return Health(status="ready", bundle=service.model.digest)
 
 
 def _add_region_routes(api: FastAPI, desk: Callable[[], Desk]) -> None:
@@ -164,15 +164,19 @@ def _add_region_routes(api: FastAPI, desk: Callable[[], Desk]) -> None:
     @api.get("/v1/regions", responses=declare(400, 401, 403), dependencies=[Depends(predict)])
     async def list_regions() -> list[RegionClass]:
         """The regions that the bundle tells apart, in the order of its classes."""
+        service = desk().service
+        await service.refresh()
         return [
             RegionClass(region=each.name, title=each.title, code=each.snomed_code, paired=each.paired)
-            for each in desk().service.model.regions.regions
+            for each in service.model.regions.regions
         ]
 
     @api.get("/v1/model", responses=declare(400, 401, 403), dependencies=[Depends(predict)])
     async def show_model() -> ModelCard:
         """The bundle that answers, with its card."""
-        model = desk().service.model
+        service = desk().service
+        await service.refresh()
+        model = service.model
         document, names = model.document, model.regions.names
         return ModelCard(
             bundle=model.digest,

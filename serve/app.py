@@ -8,31 +8,34 @@ image goes on to the ensemble replica, which computes images of several requests
 Nothing of a header but the region it names enters an answer, and nothing of it enters a log.
 """
 
-import asyncio
 from typing import Any
 
+import cv2
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError
+from ray.serve.config import BackpressureConfig
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from radray import storage
-from serve.access import Admission
+from serve.access import Admission, check_peers_are_known
 from serve.answers import EnsembleAnswer
 from serve.api import Desk, build_api
+from serve.bundles import Model
 from serve.ensemble import Ensemble
 from serve.keys import KeyRing, read_keys
 from serve.metrics import Metrics
-from serve.problems import ApiError, ApiReason
+from serve.problems import RETRY_AFTER_S, ApiError, ApiReason
 from serve.relabels import Relabels
 from serve.review import Review
-from serve.service import Model, RegionService
+from serve.service import RegionService
 from serve.settings import Settings
 
 TRIES = 3
 """How often an image is given to the ensemble whose replica dies under it: the same image has the same answer."""
-READY_S = 5.0
+LONGEST_REQUEST_S = 120.0
+"""How long a replica that is replaced goes on with the requests it has; `request_timeout_s` in serve/config.yaml."""
 
 
 class Remote:
@@ -42,26 +45,30 @@ class Remote:
         self._handle = handle
 
     async def model(self) -> Model:
-        """What the bundle is."""
-        found: Model = await self._handle.model.remote()
-        return found
-
-    async def predict(self, image: bytes) -> EnsembleAnswer:
-        """The answer to one cleaned image.
+        """The bundle of the replica that answers.
 
         Raises:
             ApiError: BUSY.
         """
-        found: EnsembleAnswer = await self._ask("predict", image)
+        found: Model = await self._ask("model")
         return found
 
-    async def explain(self, image: bytes, region: str) -> bytes | None:
+    async def predict(self, images: dict[str, bytes]) -> EnsembleAnswer | Model:
+        """The answer to one radiograph.
+
+        Raises:
+            ApiError: BUSY.
+        """
+        found: EnsembleAnswer | Model = await self._ask("predict", images)
+        return found
+
+    async def explain(self, bundle: str, image: bytes, region: str) -> bytes | Model | None:
         """Where the reasons for a region lie.
 
         Raises:
             ApiError: BUSY.
         """
-        found: bytes | None = await self._ask("explain", image, region)
+        found: bytes | Model | None = await self._ask("explain", bundle, image, region)
         return found
 
     async def _ask(self, method: str, *given: Any) -> Any:
@@ -70,17 +77,11 @@ class Remote:
                 return await getattr(self._handle, method).remote(*given)
             except BackPressureError as error:
                 raise ApiError(ApiReason.BUSY, "too many images wait for the ensemble") from error
+            except DeploymentUnavailableError as error:
+                raise ApiError(ApiReason.BUSY, "the ensemble could not be started") from error
             except RayActorError:
                 continue
         raise ApiError(ApiReason.BUSY, "the ensemble's replicas are being replaced")
-
-    async def is_ready(self) -> bool:
-        """Whether a replica answers within seconds."""
-        try:
-            await asyncio.wait_for(self.model(), READY_S)
-        except (TimeoutError, RayActorError, BackPressureError):
-            return False
-        return True
 
 
 def build_ingress_api() -> FastAPI:
@@ -103,6 +104,9 @@ class Ingress:
     async def __init__(  # type: ignore[misc]
         self, settings: Settings, ensemble: DeploymentHandle[Any], review: DeploymentHandle[Any] | None = None
     ) -> None:
+        keys = KeyRing(read_keys(settings.api_keys))
+        check_peers_are_known(keys)
+        cv2.setNumThreads(1)  # replicas are scaled, not threads: those of one image would wait for those of another
         remote = Remote(ensemble)
         service = RegionService(
             model=await remote.model(),
@@ -116,12 +120,11 @@ class Ingress:
             relabels = Relabels(bundle=settings.bundle, allowed=settings.allowed, address=settings.job_server)
         self.desk = Desk(
             service=service,
-            keys=KeyRing(read_keys(settings.api_keys)),
+            keys=keys,
             admission=Admission(settings.max_under_way, settings.max_under_way_each),
             body_limits=settings.body_limits,
             relabels=relabels,
             ask_review=None if review is None else review.ask.remote,
-            is_ready=remote.is_ready,
         )
 
 
@@ -143,6 +146,8 @@ def app(settings: Settings) -> serve.Application:
         max_ongoing_requests=4 * settings.batch_images,
         max_queued_requests=16 * settings.batch_images,
         autoscaling_config={**scale, "target_ongoing_requests": 2 * settings.batch_images},
+        max_surge_percent=settings.surge_percent,
+        graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
     ).bind(settings)
     review = None
     if settings.findings:
@@ -154,7 +159,10 @@ def app(settings: Settings) -> serve.Application:
         # The replica itself refuses what is too much, with a reason; pages and health need room beside it.
         max_ongoing_requests=2 * settings.max_under_way + 16,
         max_queued_requests=4 * settings.max_under_way,
+        backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER_S),
         autoscaling_config=scale,
+        max_surge_percent=settings.surge_percent,
+        graceful_shutdown_timeout_s=LONGEST_REQUEST_S,
     ).bind(settings, ensemble, review)
     application: serve.Application = ingress
     return application

@@ -99,12 +99,13 @@ async def read_body(request: Request, most: int, chunk_s: float) -> bytes:
         ApiError: BODY_TIMEOUT.
     """
     _check_stated_length(request, most)
-    body = bytearray()
+    chunks, total = [], 0
     async for chunk in _chunks(request, chunk_s):
-        body += chunk
-        if len(body) > most:
+        chunks.append(chunk)
+        total += len(chunk)
+        if total > most:
             raise ObjectError(Reason.TOO_LARGE, f"the body has more than {most} bytes")
-    return bytes(body)
+    return b"".join(chunks)
 
 
 async def read_parts(request: Request, limits: BodyLimits) -> AsyncIterator[Part]:
@@ -196,7 +197,9 @@ async def _chunks(request: Request, chunk_s: float) -> AsyncIterator[bytes]:
     stream = request.stream()
     try:
         while True:
-            yield await asyncio.wait_for(anext(stream), chunk_s)
+            async with asyncio.timeout(chunk_s):  # `wait_for` would start a task for each of many small chunks
+                chunk = await anext(stream)
+            yield chunk
     except StopAsyncIteration:
         return
     except TimeoutError as error:

@@ -1,7 +1,7 @@
 """The ensemble's replica: holds the bundle and computes images of several requests together."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ray import serve
@@ -10,8 +10,9 @@ from radray import storage
 from radray.ensemble import Bundle
 from radray.ensemble.attention import coarse_attention
 from serve.answers import EnsembleAnswer, ensemble_answers
+from serve.bundles import Model
 from serve.metrics import batch_histogram
-from serve.service import Model, encode_heat_map
+from serve.service import encode_heat_map
 from serve.settings import Settings
 
 
@@ -47,20 +48,29 @@ class Ensemble:
         side = self.bundle.side_px
         self.bundle.predict(np.zeros((1, side, side), np.uint8))  # the first prediction of a process is slow
         self.batches = batch_histogram()
-        batching: Any = self.predict
-        batching.set_max_batch_size(settings.batch_images)
-        batching.set_batch_wait_timeout_s(settings.batch_wait_s)
+        self.batching = cast(Any, self.predict)
+        self.batching.set_max_batch_size(settings.batch_images)
+        self.batching.set_batch_wait_timeout_s(0.0)
+        self.batch_wait_s = settings.batch_wait_s
 
     def model(self) -> Model:
         """What the ingress needs to know."""
         return self.described
 
     @serve.batch
-    async def predict(self, images: list[bytes]) -> list[EnsembleAnswer]:
-        """Answers to cleaned images."""
-        self.batches.observe(len(images))
-        return await asyncio.to_thread(compute, self.bundle, images)
+    async def predict(self, images: list[dict[str, bytes]]) -> list[EnsembleAnswer | Model]:
+        """Answers to radiographs, each with its images by bundle; this bundle where there is no image for it."""
+        digest = self.bundle.digest
+        own = [each[digest] for each in images if digest in each]
+        if own:
+            self.batches.observe(len(own))
+        # An image that comes alone is not kept waiting for others; where several come, more will.
+        self.batching.set_batch_wait_timeout_s(self.batch_wait_s if len(images) > 1 else 0.0)
+        answers = iter(await asyncio.to_thread(compute, self.bundle, own) if own else ())
+        return [next(answers) if digest in each else self.described for each in images]
 
-    async def explain(self, image: bytes, region: str) -> bytes | None:
+    async def explain(self, bundle: str, image: bytes, region: str) -> bytes | Model | None:
         """Where the reasons lie; computed on the CPU."""
+        if bundle != self.bundle.digest:
+            return self.described
         return await asyncio.to_thread(draw_reasons, self.bundle, image, region)

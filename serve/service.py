@@ -2,59 +2,33 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 
-from radray.cleaning.config import CleaningConfig
 from radray.dicom.correction import Source, source_of
-from radray.dicom.header import HeaderReader, read_facts
-from radray.dicom.identity import Pseudonyms
+from radray.dicom.header import read_facts
 from radray.dicom.parsing import lenient, parse
 from radray.dicom.pixels import PixelLimits
 from radray.ensemble.pose import SUSPECT, is_inverted
 from radray.errors import ObjectError, Reason, Status
 from radray.images.prepare import prepare_image, prepare_picture
-from radray.regions import Region, RegionSet
+from radray.regions import Region
 from radray.review.thumbnails import data_uri, encode_png
 from serve.answers import EnsembleAnswer, RegionAnswer
 from serve.bodies import Part
+from serve.bundles import INSIST, TRIES, Asked, Draft, KnownBundles, Model, Prepared, Replaced
 from serve.metrics import Metrics
 from serve.problems import ApiError, ApiReason
 
 DECODES_AT_ONCE = 2
 """Bodies that a replica decodes and cleans at the same time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """What the ingress needs to know of the bundle."""
-
-    regions: RegionSet
-    cleaning: CleaningConfig
-    digest: str
-    document: dict[str, Any]
-    """The bundle's own description (`bundle.json`), with the card as `card`."""
-
-
-class Asked(Protocol):
-    """The ensemble, as the ingress asks it."""
-
-    async def predict(self, image: bytes) -> EnsembleAnswer:
-        """The answer to a cleaned image, side × side grey values."""
-
-    async def explain(self, image: bytes, region: str) -> bytes | None:
-        """Where the reasons for a region lie, as a grey PNG; None where no member can say."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """An object that can be used."""
-
-    image: bytes
-    header_label: str | None
+READY_S = 5.0
+"""Longest wait for the ensemble to say which bundle it holds, in seconds."""
+Answer = TypeVar("Answer", EnsembleAnswer, bytes | None)
 
 
 class RegionService:
@@ -71,13 +45,25 @@ class RegionService:
     def __init__(
         self, *, model: Model, ensemble: Asked, limits: PixelLimits, answer_s: float, metrics: Metrics
     ) -> None:
-        self.model, self.metrics = model, metrics
+        self.bundles, self.metrics = KnownBundles(model), metrics
         self._ensemble, self._limits, self._answer_s = ensemble, limits, answer_s
-        self._reader = HeaderReader(regions=model.regions, pseudonyms=Pseudonyms(secret=None))
         self._decoding = asyncio.Semaphore(DECODES_AT_ONCE)
 
+    @property
+    def model(self) -> Model:
+        """Of the bundle that answered last."""
+        return self.bundles.newest
+
+    async def refresh(self) -> bool:
+        """Ask which bundle answers; whether one does."""
+        try:
+            self.bundles.learn(await asyncio.wait_for(self._ensemble.model(), min(READY_S, self._answer_s)))
+        except (TimeoutError, ApiError):
+            return False
+        return True
+
     async def answer(self, part: Part, *, pictures: bool = False) -> RegionAnswer:
-        """The region of one radiograph.
+        """The region of one radiograph, all of it by one bundle.
 
         Args:
             part: A DICOM object (PS3.10), or a PNG or JPEG file where its media type says so.
@@ -87,18 +73,16 @@ class RegionService:
             ObjectError: It cannot be used.
             ApiError: The ensemble does not answer in time, or is busy.
         """
-        async with self._decoding:
-            prepared = await asyncio.to_thread(self._prepare, part)
-        image, answer = prepared.image, await self._predict(prepared.image)
-        inverted = False
-        if answer.inverted_probability >= SUSPECT and (second := await self._second_look(part, answer)) is not None:
-            image, answer = second
-            inverted = True
-        label = prepared.header_label
-        shown: dict[str, Any] = await self._draw(image, answer.region) if pictures else {}
-        self.metrics.count_answer(answer)
-        agrees = None if label is None else label == answer.region
-        return RegionAnswer(**answer.model_dump(), header_label=label, agrees=agrees, inverted=inverted, **shown)
+        draft = Draft(part=part, model=self.model)
+        for _ in range(TRIES):
+            try:
+                answer = await self._answer(draft, pictures)
+            except Replaced as replaced:
+                draft.model = self.bundles.learn(replaced.model)
+                continue
+            self.metrics.count_answer(answer)
+            return answer
+        raise ApiError(ApiReason.BUSY, "the bundle is being replaced")
 
     async def report(self, body: bytes, answer: RegionAnswer) -> bytes:
         """The structured report (TID 1500) of an answer.
@@ -108,50 +92,86 @@ class RegionService:
         """
         return await asyncio.to_thread(self._report, body, answer)
 
-    def region(self, name: str) -> Region:
-        """A region of the bundle by its name."""
-        return self.model.regions.regions[self.model.regions.names.index(name)]
+    def region(self, answer: EnsembleAnswer) -> Region:
+        """The region that an answer names."""
+        return self.bundles.model(answer.bundle).region(answer.region)
 
-    def _prepare(self, part: Part, *, inverted: bool = False) -> Prepared:
-        cleaning = self.model.cleaning
+    async def _answer(self, draft: Draft, pictures: bool) -> RegionAnswer:
+        digest = draft.model.digest
+        if digest not in draft.prepared:
+            draft.prepared[digest] = await self._prepare(draft.part, draft.model)
+        answer = await self._predict({bundle: each.image for bundle, each in draft.prepared.items()})
+        prepared, inverted = draft.prepared[answer.bundle], False
+        if answer.inverted_probability >= SUSPECT and (second := await self._second_look(draft, answer)) is not None:
+            prepared, answer = second
+            inverted = True
+        label = prepared.header_label
+        shown: dict[str, Any] = await self._draw(prepared.image, answer) if pictures else {}
+        agrees = None if label is None else label == answer.region
+        return RegionAnswer(**dict(answer), header_label=label, agrees=agrees, inverted=inverted, **shown)
+
+    async def _prepare(self, part: Part, model: Model, *, inverted: bool = False) -> Prepared:
+        async with self._decoding:
+            return await asyncio.to_thread(self._decode, part, model, inverted)
+
+    def _decode(self, part: Part, model: Model, inverted: bool) -> Prepared:
         if part.media_type.startswith("image/"):
-            row = prepare_picture(part.body, cleaning, limits=self._limits, inverted=inverted)
+            row = prepare_picture(part.body, model.cleaning, limits=self._limits, inverted=inverted)
             return Prepared(image=_usable(row)["image"], header_label=None)
-        facts = _usable(read_facts(part.body, self._reader, complete=True))
-        row = prepare_image(part.body, cleaning, limits=self._limits, inverted=inverted)
+        facts = _usable(read_facts(part.body, self.bundles.reader(model.digest), complete=True))
+        row = prepare_image(part.body, model.cleaning, limits=self._limits, inverted=inverted)
         return Prepared(image=_usable(row)["image"], header_label=facts["label"])
 
-    async def _predict(self, image: bytes) -> EnsembleAnswer:
+    async def _predict(self, images: dict[str, bytes]) -> EnsembleAnswer:
         started = time.monotonic()
+        found = await self._wait(self._ensemble.predict(images))
+        self.metrics.time_ensemble(time.monotonic() - started)
+        return found
+
+    async def _insist(self, ask: Callable[[], Awaitable[Answer | Model]]) -> Answer:
+        """What a replica of the bundle that answered before says further: another one than was asked may hold it."""
+        for _ in range(INSIST):
+            with suppress(Replaced):
+                return await self._wait(ask())
+        return await self._wait(ask())
+
+    async def _wait(self, asked: Awaitable[Answer | Model]) -> Answer:
+        """What the ensemble answers within the time there is, if it is of the expected bundle."""
         try:
-            answer = await asyncio.wait_for(self._ensemble.predict(image), self._answer_s)
+            found = await asyncio.wait_for(asked, self._answer_s)
         except TimeoutError as error:
             raise ApiError(ApiReason.ENSEMBLE_TIMEOUT, f"no answer within {self._answer_s:g} s") from error
-        self.metrics.time_ensemble(time.monotonic() - started)
-        return answer
+        if isinstance(found, Model):
+            raise Replaced(found)
+        return found
 
-    async def _second_look(self, part: Part, first: EnsembleAnswer) -> tuple[bytes, EnsembleAnswer] | None:
-        """Image and answer with inverted grey values, where that is the right way."""
-        try:
-            async with self._decoding:
-                prepared = await asyncio.to_thread(self._prepare, part, inverted=True)
-        except ObjectError:
+    async def _second_look(self, draft: Draft, first: EnsembleAnswer) -> tuple[Prepared, EnsembleAnswer] | None:
+        """Image and answer with inverted grey values, where that is the right way; by the bundle of the first."""
+        if first.bundle not in draft.inverted:
+            try:
+                other = await self._prepare(draft.part, self.bundles.model(first.bundle), inverted=True)
+            except ObjectError:
+                other = None
+            draft.inverted[first.bundle] = other
+        prepared = draft.inverted[first.bundle]
+        if prepared is None:
             return None
-        second = await self._predict(prepared.image)
+        image = {first.bundle: prepared.image}
+        second = await self._insist(lambda: self._ensemble.predict(image))
         if not is_inverted(first.inverted_probability, second.inverted_probability):
             return None
-        return prepared.image, second.model_copy(update={"inverted_probability": first.inverted_probability})
+        return prepared, second.model_copy(update={"inverted_probability": first.inverted_probability})
 
-    async def _draw(self, image: bytes, region: str) -> dict[str, str | None]:
-        side = self.model.cleaning.side_px
-        heat = await asyncio.wait_for(self._ensemble.explain(image, region), self._answer_s)
+    async def _draw(self, image: bytes, answer: EnsembleAnswer) -> dict[str, str | None]:
+        side = self.bundles.model(answer.bundle).cleaning.side_px
+        heat = await self._insist(lambda: self._ensemble.explain(answer.bundle, image, answer.region))
         picture = encode_png(np.frombuffer(image, np.uint8).reshape(side, side))
         return {"picture": data_uri(picture), "heat_map": data_uri(heat) if heat else None}
 
     def _report(self, body: bytes, answer: RegionAnswer) -> bytes:
         from radray.dicom.documents import RegionFinding, report_region  # a second of imports
 
-        region = self.region(answer.region)
+        region = self.region(answer)
         finding = RegionFinding(
             code=region.snomed_code,
             meaning=region.snomed_meaning,

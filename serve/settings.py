@@ -9,8 +9,9 @@ from radray.dicom.pixels import PixelLimits
 from radray.errors import ConfigError
 from radray.review.config import ReviewConfig
 from radray.review.reviewers import read_reviewers
+from serve.access import check_peers_are_known
 from serve.bodies import BodyLimits
-from serve.keys import read_keys
+from serve.keys import KeyRing, read_keys
 
 
 def _integer(name: str, otherwise: int) -> int:
@@ -62,8 +63,8 @@ class Settings(BaseModel):
     """The same of one key; further ones get 429."""
     batch_images: int = Field(default=16, ge=1, le=512)
     """Images that the ensemble computes together at most."""
-    batch_wait_s: float = Field(default=0.01, ge=0.0, le=10.0)
-    """How long an image waits for others, in seconds."""
+    batch_wait_s: float = Field(default=0.1, ge=0.0, le=10.0)
+    """How long images wait for others, in seconds, while several come at once; one that comes alone does not wait."""
     ensemble_cpus: float = Field(default=1.0, ge=0.0)
     """Logical CPUs of each ensemble replica."""
     ensemble_gpus: float = Field(default=0.0, ge=0.0)
@@ -72,6 +73,9 @@ class Settings(BaseModel):
     """Logical CPUs of each replica that decodes and cleans."""
     max_replicas: int = Field(default=2, ge=1)
     """Upper bound of the replicas of each kind."""
+    surge_percent: int = Field(default=100, ge=0, le=100)
+    """Replicas of a roll-out that start while those before them go on, in percent of these. The cluster needs room for
+    them; 0 needs none: replicas stop before the next ones start, and requests wait meanwhile."""
 
     @property
     def body_limits(self) -> BodyLimits:
@@ -110,7 +114,7 @@ class Settings(BaseModel):
         if not self.bundle:
             raise ConfigError("no bundle is named; set RADRAY_BUNDLE to the URL of a bundle folder of jobs/probe.py")
         storage.check_input(self.bundle, "RADRAY_BUNDLE")
-        read_keys(self.api_keys)
+        check_peers_are_known(KeyRing(read_keys(self.api_keys)))
         for url in self.allowed:
             if storage.normalise_url(url).count("/") < 2:
                 raise ConfigError(

@@ -54,7 +54,7 @@ async def _describe(part: Part, service: RegionService) -> tuple[bool, Item]:
     try:
         source = await asyncio.to_thread(read_source, part.body)
         answer = await service.answer(part)
-        return True, describe_answer(source, answer, service.region(answer.region))
+        return True, describe_answer(source, answer, service.region(answer))
     except ObjectError as error:
         service.metrics.count_refused(error.reason.value)
         return False, describe_failure(source, error.reason)

@@ -8,8 +8,9 @@ import pytest
 
 from radray import storage
 from radray.ensemble import Bundle
+from serve.keys import NewKeyConfig, add_key
 from tests.conftest import PhantomArchive
-from tests.serve.local import LocalService, save_bundle
+from tests.serve.local import LocalService, save_bundle, save_next_bundle
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,13 @@ def saved_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, str]
     """A small random bundle, and its folder."""
     folder = str(tmp_path_factory.mktemp("bundle"))
     return save_bundle(folder), folder
+
+
+@pytest.fixture(scope="session")
+def next_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, str]:
+    """A bundle that is rolled out in place of the saved one, and its folder."""
+    folder = str(tmp_path_factory.mktemp("next"))
+    return save_next_bundle(folder), folder
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +40,11 @@ def local(saved_bundle: tuple[Bundle, str]) -> LocalService:
     """The API in this process, without keys."""
     bundle, folder = saved_bundle
     return LocalService(bundle, folder, max_body_mib=1)
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> tuple[str, dict[str, str]]:
+    """A keys file, and what a request with its key of all roles sends."""
+    url = str(tmp_path / "keys.csv")
+    key = add_key(NewKeyConfig(keys=url, name="all", roles=("predict", "relabel", "review")))
+    return url, {"Authorization": f"Bearer {key}"}

@@ -16,11 +16,13 @@ import uvicorn
 
 from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle, Member
+from radray.ensemble.pose import POSES, Pose
 from radray.pretrain.backbone import Backbone
 from radray.regions import load_regions
 from serve.access import Admission
 from serve.answers import EnsembleAnswer
 from serve.api import Desk, build_api
+from serve.bundles import Model
 from serve.ensemble import compute, describe_model, draw_reasons
 from serve.keys import KeyRing, read_keys
 from serve.metrics import Metrics
@@ -30,9 +32,9 @@ from serve.settings import Settings
 SIDE = 32
 
 
-def random_member(method: str, seed: int, classes: int) -> Member:
+def random_member(method: str, seed: int, classes: int, side: int = SIDE) -> Member:
     torch.manual_seed(seed)
-    backbone = Backbone("resnet10", SIDE).eval()
+    backbone = Backbone("resnet10", side).eval()
     return Member(
         method=method,
         backbone=backbone,
@@ -51,15 +53,31 @@ def random_member(method: str, seed: int, classes: int) -> Member:
 
 def save_bundle(folder: str) -> Bundle:
     """A bundle of two small random networks."""
-    regions = load_regions("skeletal14")
+    return _save(folder, "skeletal14", SIDE, [0, 1])
+
+
+def save_next_bundle(folder: str) -> Bundle:
+    """Another one: of more regions and larger images, and with a pose head that suspects inverted grey values."""
+    return _save(folder, "skeletal22", 48, [2, 3], pose=True)
+
+
+def _save(folder: str, name: str, side: int, seeds: list[int], *, pose: bool = False) -> Bundle:
+    regions = load_regions(name)
+    members = [
+        random_member(method, seed, len(regions), side) for method, seed in zip(("simclr", "byol"), seeds, strict=True)
+    ]
+    torch.manual_seed(6)  # finds a few of the phantoms inverted, suspects others
+    weight = torch.randn(POSES, members[0].backbone.dimension) * 0.1
+    head = Pose(method="simclr", weight=weight, bias=torch.tensor([0.0, 0, 0, 0, 2.0]), temperature=1.0)
     bundle = Bundle(
         regions=regions,
-        cleaning=CleaningConfig(side_px=SIDE, working_px=128),
-        members=[random_member("simclr", 0, len(regions)), random_member("byol", 1, len(regions))],
+        cleaning=CleaningConfig(side_px=side, working_px=4 * side),
+        members=members,
         temperature=0.9,
         ood_reference=torch.linspace(0, 1, 30),
         confidence_thresholds=(0.2,) * len(regions),
         ood_threshold=0.99,
+        pose=head if pose else None,
     )
     bundle.save(folder)
     return bundle
@@ -68,21 +86,27 @@ def save_bundle(folder: str) -> Bundle:
 class LocalEnsemble:
     """Computes in a thread, as a replica does; `delay_s` makes it slow, `gate` holds it up."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, folder: str) -> None:
         self.bundle, self.delay_s = bundle, 0.0
         self.gate: asyncio.Event | None = None
+        self.described = describe_model(bundle, folder)
 
-    async def predict(self, image: bytes) -> EnsembleAnswer:
+    async def model(self) -> Model:
+        await asyncio.sleep(self.delay_s)
+        return self.described
+
+    async def predict(self, images: dict[str, bytes]) -> EnsembleAnswer | Model:
         await asyncio.sleep(self.delay_s)
         if self.gate is not None:
             await self.gate.wait()
-        return (await asyncio.to_thread(compute, self.bundle, [image]))[0]
+        if self.bundle.digest not in images:
+            return self.described
+        return (await asyncio.to_thread(compute, self.bundle, [images[self.bundle.digest]]))[0]
 
-    async def explain(self, image: bytes, region: str) -> bytes | None:
+    async def explain(self, bundle: str, image: bytes, region: str) -> bytes | Model | None:
+        if bundle != self.bundle.digest:
+            return self.described
         return await asyncio.to_thread(draw_reasons, self.bundle, image, region)
-
-    async def is_ready(self) -> bool:
-        return self.delay_s < 1
 
 
 class LocalService:
@@ -90,16 +114,16 @@ class LocalService:
 
     def __init__(self, bundle: Bundle, folder: str, relabels: Any = None, **settings: Any) -> None:
         self.settings = Settings(bundle=folder, **settings)
-        self.bundle, self.ensemble = bundle, LocalEnsemble(bundle)
+        self.bundle, self.ensemble = bundle, LocalEnsemble(bundle, folder)
         self.desk: Desk | None = None
-        self.relabels, self.folder = relabels, folder
+        self.relabels = relabels
         self.api = build_api(self.ask)
 
     def ask(self) -> Desk:
         """Built within the event loop, as a replica is."""
         if self.desk is None:
             service = RegionService(
-                model=describe_model(self.bundle, self.folder),
+                model=self.ensemble.described,
                 ensemble=self.ensemble,
                 limits=self.settings.pixel_limits,
                 answer_s=self.settings.answer_s,
@@ -112,7 +136,6 @@ class LocalService:
                 body_limits=self.settings.body_limits,
                 relabels=self.relabels,
                 ask_review=None,
-                is_ready=self.ensemble.is_ready,
             )
         return self.desk
 

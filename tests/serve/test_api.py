@@ -176,8 +176,14 @@ def test_model_regions_and_health_answer(local):
     assert {each["method"] for each in card["members"]} == {"simclr", "byol"}
     assert local.send("GET", "/healthz").json()["bundle"] == local.bundle.digest
     assert local.send("GET", "/readyz").json()["status"] == "ready"
+
+
+def test_a_service_is_not_ready_without_its_ensemble(saved_bundle):
+    local = LocalService(*saved_bundle, answer_s=0.1)
     local.ensemble.delay_s = 5
-    assert local.send("GET", "/readyz").status_code == 503
+    reply = local.send("GET", "/readyz")
+    assert (reply.status_code, reply.json()["reason"]) == (503, "busy")
+    assert local.send("GET", "/v1/model").json()["bundle"] == local.bundle.digest
 
 
 def test_the_openapi_names_every_problem_and_an_example(local):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import socket
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from radray import storage
 from radray.ensemble import Bundle
@@ -21,9 +21,11 @@ from radray.errors import ConfigError
 from radray.images.prepare import prepare_image
 from radray.review.reviewers import add_reviewers
 from radray.review.verdicts import parse_verdicts
+from radray.score.config import ScoreConfig
 from serve.settings import Settings
 from tests.conftest import CHECKOUT
 from tests.review.small_queue import write_small_queue
+from tests.serve.application import running
 from tests.serve.local import SIDE, multipart
 
 pytestmark = pytest.mark.timeout(600)
@@ -35,6 +37,7 @@ class Service:
 
     url: str
     bundle: Bundle
+    folder: str
     findings: str
     tokens: dict[str, str]
 
@@ -43,41 +46,43 @@ class Service:
 def service(
     ray_cluster: None, tmp_path_factory: pytest.TempPathFactory, saved_bundle: tuple[Bundle, str]
 ) -> Iterator[Service]:
-    from ray import serve
-
-    from serve.app import app
-
     bundle, folder = saved_bundle
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
     findings = write_small_queue(tmp_path_factory.mktemp("queue"))
     tokens = add_reviewers(storage.join(findings, "reviewers.csv"), ["Ann", "Ben"])
-    settings = Settings(
-        bundle=folder, max_body_mib=1, ensemble_cpus=0.5, ingress_cpus=0.5, max_replicas=1, findings=findings
-    )
-    serve.run(app(settings), name="radray", route_prefix="/")
-    yield Service(url=f"http://127.0.0.1:{port}", bundle=bundle, findings=findings, tokens=tokens)
-    serve.shutdown()
+    with running(folder, findings=findings) as url:
+        yield Service(url=url, bundle=bundle, folder=folder, findings=findings, tokens=tokens)
 
 
-def test_a_radiograph_gets_the_probabilities_of_the_bundle(service: Service, radiographs: list[bytes]) -> None:
+def test_http_the_bundle_and_the_bulk_job_give_the_same_probabilities(
+    service: Service, radiographs: list[bytes], tmp_path: Path
+) -> None:
+    from radray.score.stage import run_score
+
     prepared = [prepare_image(body, service.bundle.cleaning) for body in radiographs]
     usable = [index for index, row in enumerate(prepared) if row["status"] == "ok"]
+    assert len(usable) >= 8
     images = np.stack([np.frombuffer(prepared[i]["image"], np.uint8).reshape(SIDE, SIDE) for i in usable])
     expected = service.bundle.predict(images)
-    assert len(usable) >= 8
-    for row, index in enumerate(usable):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for index in usable:
+        (archive / f"{index}.dcm").write_bytes(radiographs[index])
+    job = ScoreConfig(
+        archive=str(archive), bundle=service.folder, output=str(tmp_path / "out"), patient_key="none", max_workers=1
+    )
+    rows = {row["uri"]: row for row in storage.read_table(run_score(job)["folder"]).to_pylist()}
+    for place, index in enumerate(usable):
         reply = httpx.post(f"{service.url}/v1/region", content=radiographs[index], timeout=60)
         assert reply.status_code == 200, reply.text
-        answer = reply.json()
+        answer, row = reply.json(), rows[str(archive / f"{index}.dcm")]
         names = service.bundle.regions.names
         got = [answer["probabilities"][name] for name in names]
-        np.testing.assert_allclose(got, expected.probabilities[row], atol=1e-5)
-        assert answer["region"] == names[expected.region[row]] == answer["top"][0]["region"]
-        assert answer["code"] == service.bundle.regions.regions[expected.region[row]].snomed_code
+        np.testing.assert_allclose(got, expected.probabilities[place], atol=1e-5)
+        np.testing.assert_allclose(row["probabilities"], expected.probabilities[place], atol=1e-5)
+        assert answer["region"] == names[expected.region[place]] == answer["top"][0]["region"] == row["region"]
+        assert answer["code"] == service.bundle.regions.regions[expected.region[place]].snomed_code
         assert answer["bundle"] == service.bundle.digest
+        assert answer["header_label"] == row["header_label"]
         assert set(answer["members"]) == {"simclr", "byol"}
         assert answer["agrees"] in ({None} if answer["header_label"] is None else {True, False})
 
@@ -139,12 +144,18 @@ def test_the_review_page_stands_under_a_path_and_writes_verdicts(service: Servic
     assert httpx.post(url + "/verdicts", headers=by, content=b" " * 20_000, timeout=60).status_code == 413
 
 
+def identities_in(bodies: list[bytes]) -> set[str]:
+    """What names a patient or an object in the headers."""
+    names = ("PatientName", "PatientID", "AccessionNumber", "SOPInstanceUID", "StudyInstanceUID")
+    headers = [pydicom.dcmread(io.BytesIO(body), stop_before_pixels=True) for body in bodies]
+    return {str(header.get(name, "")) for header in headers for name in names} - {""}
+
+
 def test_no_identity_enters_the_logs(service: Service, radiographs: list[bytes]) -> None:
     import ray
 
-    headers = [pydicom.dcmread(io.BytesIO(body), stop_before_pixels=True) for body in radiographs]
-    identities = {str(header.get(name, "")) for header in headers for name in ("PatientName", "PatientID")} - {""}
-    assert identities
+    identities = identities_in(radiographs)
+    assert len(identities) > len(radiographs)
     for body in radiographs:
         httpx.post(f"{service.url}/v1/region", content=body, timeout=60)
     folder = Path(ray._private.worker._global_node.get_logs_dir_path())
@@ -167,24 +178,47 @@ def test_stow_and_pictures_pass_through_ray(service: Service, radiographs: list[
     assert problem.json()["request_id"] == problem.headers["x-request-id"]
 
 
-def test_a_replica_killed_under_load_costs_no_answer(service: Service, radiographs: list[bytes]) -> None:
+def read_metrics() -> list[tuple[str, dict[str, str], float]]:
+    """Names, labels and values of ours at the Prometheus endpoint of each node."""
     import ray
 
-    body, url = radiographs[0], f"{service.url}/v1/region"
-    expected = httpx.post(url, content=body, timeout=60).json()
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(httpx.post, url, content=body, timeout=120) for _ in range(40)]
-        wait(asked[:10])
-        names = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
-        (name,) = [each for each in names if "radray#Ensemble#" in each]
-        ray.kill(ray.get_actor(name, namespace="serve"))
-        replies = [each.result() for each in asked]
-    answers = [reply.json() for reply in replies if reply.status_code == 200]
-    assert len(answers) >= len(asked) - 4, [reply.text for reply in replies if reply.status_code != 200]
-    for answer in answers:
-        assert answer["region"] == expected["region"]
-        assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
-    assert {reply.status_code for reply in replies} <= {200, 503}
+    found = []
+    for node in ray.nodes():
+        text = httpx.get(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics", timeout=30).text
+        for family in text_string_to_metric_families(text):
+            found += [(each.name, each.labels, each.value) for each in family.samples if "radray_" in each.name]
+    return found
+
+
+def test_prometheus_is_told_rates_latencies_batches_regions_and_no_identity(
+    service: Service, radiographs: list[bytes]
+) -> None:
+    answers = [httpx.post(f"{service.url}/v1/region", content=body, timeout=60).json() for body in radiographs]
+    regions = {answer["region"] for answer in answers if "region" in answer}
+    assert httpx.post(f"{service.url}/v1/region", content=b"no object", timeout=60).status_code == 415
+    assert httpx.get(f"{service.url}/v1/nothing/Miller", timeout=60).status_code == 404
+    until = time.monotonic() + 60  # replicas tell the node what they counted every ten seconds
+    told = read_metrics()
+    while not any(labels.get("status") == "404" for _, labels, _ in told):
+        assert time.monotonic() < until, told
+        time.sleep(0.5)
+        told = read_metrics()
+
+    def labels_of(name: str, **given: str) -> list[dict[str, str]]:
+        return [each for found, each, value in told if found == name and value > 0 and given.items() <= each.items()]
+
+    post = {"path": "/v1/region", "method": "POST"}
+    assert labels_of("ray_radray_requests_total", **post, status="200")
+    assert labels_of("ray_radray_requests_total", **post, status="415")
+    assert labels_of("ray_radray_requests_total", path="other", method="GET", status="404")
+    assert labels_of("ray_radray_request_seconds_bucket", path="/v1/region", le="+Inf")
+    assert labels_of("ray_radray_ensemble_seconds_count") and labels_of("ray_radray_batch_images_count")
+    assert {each["region"] for each in labels_of("ray_radray_regions_total")} == regions
+    assert {each["region"] for each in labels_of("ray_radray_confidence_bucket", le="1.0")} == regions
+    assert labels_of("ray_radray_ood_score_count")
+    assert labels_of("ray_radray_refused_objects_total", reason="not_dicom")
+    for identity in {*identities_in(radiographs), "Miller"}:
+        assert not any(identity in value for _, labels, _ in told for value in labels.values())
 
 
 def test_the_environment_names_the_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from serve.problems import ApiError
 from serve.relabels import Relabels, check_allowed, read_progress
 from tests.conftest import PhantomArchive
 from tests.serve.local import LocalService
+from tests.serve.openapi import check_operations
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,19 @@ def job_cluster() -> Iterator[JobCluster]:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     yield JobCluster(address=cluster.address)
     cluster.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_operations_with_a_job_server_are_as_the_openapi_says(job_cluster, saved_bundle, keyed, radiographs, tmp_path):
+    known = Relabels(bundle=saved_bundle[1], allowed=(str(tmp_path),), address=job_cluster.address)
+    service = LocalService(*saved_bundle, known, api_keys=keyed[0])
+    deadline = time.monotonic() + 120
+    while (reply := service.send("GET", "/v1/relabels", headers=keyed[1])).status_code != 200:
+        assert time.monotonic() < deadline, reply.text
+        time.sleep(1)
+    seen = check_operations(service, keyed[1], radiographs[0], examples=10)
+    assert 200 in seen["GET /v1/relabels"] and {403, 422} & seen["POST /v1/relabels"]
 
 
 @pytest.mark.slow
