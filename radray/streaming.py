@@ -329,6 +329,7 @@ def _stream(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.enable_rich_progress_bars = False
+    context.issue_detectors_config.detectors = []  # they say that torch takes memory
     with DataContext.current(context):
         _write(step, title, list(shard.files), source, output, done, len(expected))
 
