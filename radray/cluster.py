@@ -15,6 +15,9 @@ from radray import storage
 _CONNECTING = threading.Lock()
 
 START_TRIES = 4
+_TRACKERS = ("ActorLocationTracker", "AutoscalingCoordinator")
+"""Names, and namespaces, of the actors that Ray Data 2.60 keeps."""
+_TRACKER_S = 10.0
 LOCAL_OBJECT_STORE_BYTES = 1 << 30
 """Object store of a cluster started here: batches pass through it, never an archive."""
 
@@ -74,6 +77,25 @@ def start_here(**options: Any) -> None:
             if "timed out during startup" not in str(error) or not tries_left:
                 raise
             ray.shutdown()
+
+
+def drop_lost_trackers() -> bool:
+    """Take away actors of Ray Data whose node is gone; whether there were any.
+
+    A cluster has one of each for all jobs, bound to the node of the job that came first and kept for ever: without that
+    node every later job would fail. What is taken away is made anew by the job that needs it.
+    """
+    found = False
+    for name in _TRACKERS:
+        try:
+            actor = ray.get_actor(name, namespace=name)
+            ray.get(actor.__ray_ready__.remote(), timeout=_TRACKER_S)
+        except (ValueError, ray.exceptions.GetTimeoutError):
+            continue  # there is none yet; or it is slow
+        except ray.exceptions.RayError:
+            ray.kill(actor)
+            found = True
+    return found
 
 
 def cpus() -> float:

@@ -126,6 +126,7 @@ def run(step: Pass) -> int:
         RuntimeError: The output does not hold exactly the source's rows (a fault of ours, or of the store).
     """
     cluster.connect()
+    cluster.drop_lost_trackers()
     for name in _SAY_TWICE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     before, tries = -1, 0
@@ -136,7 +137,14 @@ def run(step: Pass) -> int:
         except Exception as error:
             if said := _SAID.search(str(error)):
                 raise ConfigError(said[1]) from error
-            if isinstance(error, ConfigError) or not outages.is_of_store(error):
+            if isinstance(error, ConfigError):
+                raise
+            if cluster.drop_lost_trackers():
+                print(
+                    f"{step.title}: the cluster lost a node that every job needed; going on without it", file=sys.stderr
+                )
+                continue
+            if not outages.is_of_store(error):
                 raise
             if outages.refusal(error):
                 raise outages.refused(step.output, error) from error

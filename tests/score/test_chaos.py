@@ -231,6 +231,17 @@ def test_thirty_kills_leave_every_object_one_row(many: Job, nodes: Nodes) -> Non
     assert_same_rows(job.rows("killed"), job.rows("peace"))
 
 
+def test_a_node_that_every_job_needs_may_be_lost(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(CHECKOUT / "tests" / "lost_tracker.py"), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_a_store_that_fails_and_goes_away_loses_nothing(few: tuple[Job, list[dict[str, Any]]], s3_server: str) -> None:
     job, expected = few
     with faulty_store(s3_server, seed=int(time.time()), share=0.05) as store:
