@@ -248,11 +248,11 @@ def main() -> None:
     key = add_key(NewKeyConfig(keys=str(keys), name="benchmark"))
     cluster.connect()
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-    settings = Settings(bundle=bundle_url, max_replicas=max(1, CORES // 2), max_under_way=4 * AT_ONCE,
+    settings = Settings(bundle=bundle_url, max_replicas=CORES, max_under_way=4 * AT_ONCE,
                         max_under_way_each=4 * AT_ONCE, api_keys=str(keys))  # fmt: skip
     serve.run(app(settings), name="radray", route_prefix="/")
     url = f"http://127.0.0.1:{PORT}"
-    load(url, key, paths, min(given.seconds, 20.0))  # replicas come up, codecs are loaded
+    load(url, key, paths, min(2 * given.seconds, 60.0))  # replicas come up, codecs are loaded
     full = load(url, key, paths, given.seconds)
     calm = load(url, key, paths, given.seconds, SHARE * full["per_s"])
     serve.shutdown()

@@ -215,7 +215,7 @@ def measure_idle(folder: Path, index: str, bundle: str) -> tuple[float, float, f
     checkpoints = next((folder / f"idle-predictions-{IDLE_BLOCKS}").rglob("_checkpoint"))
     place = storage.locate(str(next(checkpoints.iterdir())))
     started = time.monotonic()
-    ids = streaming.committed_ids(str(Path(place.path).parents[1]), Path(place.path).name)
+    ids, _ = streaming.committed_ids(str(Path(place.path).parents[1]), Path(place.path).name)
     read_s = time.monotonic() - started
     if len(ids) != 64 * IDLE_BLOCKS:
         raise SystemExit(f"{len(ids):,} rows were committed, {64 * IDLE_BLOCKS:,} were there")

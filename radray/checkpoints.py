@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,15 @@ class Commits:
     ids: Ids
     places: npt.NDArray[np.int32]
     stems: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    """Files of ids that they were read from: what takes their place replaces these, and no file that came later."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def only(self, keep: npt.NDArray[np.bool_]) -> Commits:
         """Those rows of the table."""
-        return Commits(ids=self.ids[keep], places=self.places[keep], stems=self.stems)
+        return replace(self, ids=self.ids[keep], places=self.places[keep])
 
     def of(self, stems: set[str]) -> npt.NDArray[np.bool_]:
         """Which rows lie in data files of these stems."""
@@ -76,32 +78,35 @@ class Checkpoint:
     def __init__(self, folder: str, data: str, filesystem: FileSystem) -> None:
         self.folder, self._data, self._filesystem = folder, data, filesystem
 
-    def read(self) -> Commits:
-        """The commits; a file of its own for what several files hold, written here and then used alone."""
+    def read(self, *, compact: bool = True) -> Commits:
+        """The commits.
+
+        Args:
+            compact: Whether what several files hold is written to one, which is used alone then: for the run that adds.
+        """
         files = [path for path in list_files(self._filesystem, self.folder) if not path.endswith(_PENDING)]
         compacted = sorted(path for path in files if _name(path).startswith(_COMPACTED))
         newest, singles = compacted[-1:], sorted(set(files) - set(compacted))
         parts = [_read_compacted(self._filesystem, newest[0])] if newest else []
         known = set(parts[0].stems) if parts else set()
         parts.append(_read_singles(self._filesystem, [path for path in singles if _stem(path) not in known]))
-        commits = _together(parts)
-        if len(compacted) + len(singles) > 1:
-            self.write(commits)
-        return commits
+        commits = replace(_together(parts), files=tuple(files))
+        return self.write(commits) if compact and len(files) > 1 else commits
 
-    def write(self, commits: Commits) -> None:
-        """Put `commits` in the place of everything that is in the folder, pending checkpoints excepted."""
-        old = [path for path in list_files(self._filesystem, self.folder) if not path.endswith(_PENDING)]
-        numbers = [int(_name(path)[len(_COMPACTED) : -len(".parquet")]) for path in old if _COMPACTED in _name(path)]
+    def write(self, commits: Commits) -> Commits:
+        """Put `commits` in the place of the files that they were read from; return them as read from the new one."""
+        there = [_name(path) for path in list_files(self._filesystem, self.folder) if not path.endswith(_PENDING)]
+        numbers = [int(name[len(_COMPACTED) : -len(".parquet")]) for name in there if name.startswith(_COMPACTED)]
         stems = pa.DictionaryArray.from_arrays(pa.array(commits.places), pa.array(commits.stems, pa.string()))
         table = pa.table({ID_COLUMN: pa.array(commits.ids, pa.int64()), "stem": stems})
         target = f"{self.folder}/{_COMPACTED}{max(numbers, default=0) + 1:06d}.parquet"
         self._filesystem.create_dir(self.folder, recursive=True)
         # A folder shows a file that is half written: it gets its name when it is whole.
-        draft = f"{target}{_PENDING}"
+        draft = f"{self.folder}/{uuid.uuid4().hex}{_PENDING}"
         parquet.write_table(table, draft, filesystem=self._filesystem, compression="zstd")
         self._filesystem.move(draft, target)
-        _delete(self._filesystem, old)
+        _delete(self._filesystem, list(commits.files))
+        return replace(commits, files=(target,))
 
     def drop_pending(self) -> None:
         """Delete what was not committed; the data files that go with it are no commit's any more."""
@@ -128,16 +133,15 @@ class Checkpoint:
                 parquet.write_table(
                     table.filter(pa.array(keep)), target, filesystem=self._filesystem, compression="zstd"
                 )
-        left = Commits(ids=left.ids, places=left.places, stems=tuple(stems))
-        self.write(_packed(left))
-        return left
+        return self.write(_packed(replace(left, stems=tuple(stems))))
 
-    def row_ids(self, commits: Commits) -> Ids:
-        """The sorted ids that the data files of `commits` really hold, read from them."""
-        present = commits.present()
-        found = data_files(self._filesystem, self._data)
-        paths = [path for stem in sorted(present) for path in found.get(stem, ())]
-        return np.sort(read_ids(self._filesystem, paths))
+
+def contains(sorted_ids: Ids, ids: Ids) -> npt.NDArray[np.bool_]:
+    """Which of `ids` are among the sorted ones: quick for a few ids and many sorted ones."""
+    if not len(sorted_ids):
+        return np.zeros(len(ids), bool)
+    places = np.searchsorted(sorted_ids, ids).clip(max=len(sorted_ids) - 1)
+    return np.asarray(sorted_ids[places] == ids)
 
 
 def drop_uncommitted(committed: set[str], data: str, filesystem: FileSystem) -> None:
@@ -218,7 +222,7 @@ def _packed(commits: Commits) -> Commits:
     """Without stems that have no row."""
     used, places = np.unique(commits.places, return_inverse=True)
     stems = tuple(commits.stems[place] for place in used)
-    return Commits(ids=commits.ids, places=places.astype(np.int32), stems=stems)
+    return replace(commits, places=places.astype(np.int32), stems=stems)
 
 
 def _delete(filesystem: FileSystem, paths: list[str]) -> None:

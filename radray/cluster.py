@@ -18,6 +18,7 @@ START_TRIES = 4
 _TRACKERS = ("ActorLocationTracker", "AutoscalingCoordinator")
 """Names, and namespaces, of the actors that Ray Data 2.60 keeps."""
 _TRACKER_S = 10.0
+_GPU_LOOK_S = 120.0
 LOCAL_OBJECT_STORE_BYTES = 1 << 30
 """Object store of a cluster started here: batches pass through it, never an archive."""
 
@@ -106,3 +107,24 @@ def cpus() -> float:
 def gpus() -> float:
     """GPUs of the cluster."""
     return float(ray.cluster_resources().get("GPU", 0.0))
+
+
+def gpu_places(share: float) -> int:
+    """How many workers with such a share of a GPU the nodes hold; a GPU's share lies on one node."""
+    return sum(int(node["Resources"].get("GPU", 0.0) / share + 1e-9) for node in ray.nodes() if node["Alive"])
+
+
+def is_gpu_usable() -> bool:
+    """Whether a worker with a GPU finds it by torch; True where all are taken by others for now."""
+
+    @ray.remote(num_cpus=0, num_gpus=0.01, max_retries=0)
+    def look() -> bool:
+        import torch
+
+        return torch.cuda.is_available()
+
+    try:
+        found: bool = ray.get(look.remote(), timeout=_GPU_LOOK_S)
+    except ray.exceptions.GetTimeoutError:
+        return True
+    return found

@@ -25,6 +25,8 @@ PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 OUTAGE_S = 900.0
 """How long a store that does not answer is waited for, in seconds."""
 _ASK_EVERY_S = 3.0
+_TRIES = 4
+"""How often work on a store that answers and yet fails is begun."""
 _MOST_OUTAGES = 5
 """A call that fails after so many outages is not the outages' fault."""
 _REFUSALS = (
@@ -88,6 +90,27 @@ def ask_store(url: str, call: Callable[[], Answer], *, final: tuple[type[Excepti
         if not await_store(url) and not is_bucket_gone(failure):
             return call()  # it may have come back just now; if not, this object is the fault
     raise failure
+
+
+def bear(url: str, work: Callable[[], Answer]) -> Answer:
+    """Do what may be begun anew at any time, again where the store of `url` fails meanwhile.
+
+    Raises:
+        ConfigError: The store refuses the credentials, or is gone for too long.
+        Exception: What `work` raised, when it is not of a store, or fails again and again.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return work()
+        except ConfigError:
+            raise
+        except Exception as error:
+            if not is_of_store(error) or not url.startswith(("s3://", "s3a://")):
+                raise
+            if refusal(error):
+                raise refused(url, error) from error
+        await_store(url)
+    return work()
 
 
 def await_store(url: str) -> bool:

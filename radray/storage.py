@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -208,7 +209,7 @@ def check_input(url: str, option: str) -> str:
         ConfigError: Nothing there, no right to read it, or the store cannot be reached within `CHECK_TIMEOUT_S`.
     """
     with _store_errors(url, option):
-        _call_endpoint(url)
+        _insist(lambda: _call_endpoint(url))
         place = locate(url, timeout_s=CHECK_TIMEOUT_S)
         if not _is_there(place, place.path):
             raise ConfigError(f"{option} {url}: nothing is there; give the URL of an existing folder or prefix")
@@ -222,7 +223,7 @@ def check_output(url: str, option: str) -> str:
         ConfigError: The folder cannot be made, the bucket is missing, or the store cannot be reached in time.
     """
     with _store_errors(url, option):
-        _call_endpoint(url)
+        _insist(lambda: _call_endpoint(url))
         place = locate(url, timeout_s=CHECK_TIMEOUT_S)
         if place.is_local:
             Path(place.path).mkdir(parents=True, exist_ok=True)
@@ -261,10 +262,26 @@ def _call_endpoint(url: str) -> None:
 def _is_there(place: Location, path: str) -> bool:
     """Like `fs.exists`, which takes a bucket that does not answer for one that is missing."""
     try:
-        place.fs.info(path)
+        _insist(lambda: place.fs.info(path))
     except FileNotFoundError:
         return False
     return True
+
+
+def _insist(ask: Callable[[], object]) -> None:
+    """Ask again where a store answers with a fault of its own or hangs up; not where it does not answer in time."""
+    for pause_s in (0.1, 0.3, 0.9):
+        try:
+            ask()
+        except (FileNotFoundError, PermissionError, TimeoutError):
+            raise
+        except Exception as error:
+            if "timeout" in f"{type(error).__name__}{error}".lower() or "timed out" in str(error).lower():
+                raise
+            time.sleep(pause_s)
+        else:
+            return
+    ask()
 
 
 @contextmanager

@@ -37,8 +37,8 @@ from ray.data.expressions import col as ray_column
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from radray import cluster, outages, storage
-from radray.checkpoints import ID_COLUMN, Checkpoint, Commits, Ids, data_files, drop_uncommitted, read_ids
-from radray.errors import ConfigError
+from radray.checkpoints import ID_COLUMN, Checkpoint, Commits, Ids, contains, data_files, drop_uncommitted, read_ids
+from radray.errors import BundleError, ConfigError
 
 SHARD_ROWS = 1_000_000
 """Rows of the source that share a checkpoint, and about so many ids are held at a time."""
@@ -55,7 +55,7 @@ _SAY_TWICE = (
     "ray.data._internal.execution.operators.actor_pool_map_operator",
 )
 """Loggers that print the traceback of an error which is raised as well."""
-_SAID = re.compile(r"^radray\.errors\.(?:ConfigError|BundleError): (.+)$", re.MULTILINE)
+_SAID = re.compile(r"^radray\.errors\.(ConfigError|BundleError): (.+)$", re.MULTILINE)
 """A worker's complaint within the text of Ray's error."""
 
 
@@ -136,7 +136,7 @@ def run(step: Pass) -> int:
             return _run(step, meter)
         except Exception as error:
             if said := _SAID.search(str(error)):
-                raise ConfigError(said[1]) from error
+                raise {"BundleError": BundleError}.get(said[1], ConfigError)(said[2]) from error
             if isinstance(error, ConfigError):
                 raise
             if cluster.drop_lost_trackers():
@@ -171,38 +171,50 @@ def _run(step: Pass, meter: _Meter) -> int:
     source, output = storage.locate(step.source), storage.locate(step.output)
     _refuse_mixture(step, output)
     shards = _shards(step, source, output)
-    within = np.empty(0, np.int64) if step.within is None else _all_ids(step.within)
     for shard in shards:
         shard.checkpoint.drop_pending()
-    # Every shard's stale rows go before any shard makes new ones: objects may have moved from one to another.
-    committed: set[str] = set()
-    done = []
-    for shard in shards:
-        commits = shard.checkpoint.read()
-        expected = _expected_ids(step, shard, source)
-        if len(commits):
-            commits = _drop_stale(step, shard, commits, np.union1d(expected, within), output)
-        done.append(int(np.isin(expected, commits.ids).sum()))
-        committed |= commits.present()
-    drop_uncommitted(committed, output.path, output.arrow)
-    committed.clear()
-    meter.done, total = sum(done), 0
+    # Rows are held against the whole source: an object may lie in another shard than when its row was made.
+    wanted = _union([_expected_ids(step, shard, source) for shard in shards])
+    total = len(wanted)
+    if step.within is not None:
+        wanted = np.union1d(wanted, _all_ids(step.within))
+    done = _tidy(step, shards, wanted, output)
+    meter.done = len(done)
     for number, shard in enumerate(shards):
         expected = _expected_ids(step, shard, source)
-        total += len(expected)
-        if done[number] < len(expected):
+        made = expected[contains(done, expected)]
+        if len(made) < len(expected):
             title = step.title if len(shards) == 1 else f"{step.title} {number + 1}/{len(shards)}"
-            if done[number]:
-                print(
-                    f"{title}: {done[number]:,} of {len(expected):,} rows are there already, going on", file=sys.stderr
-                )
-            _stream(step, title, shard, source, output, expected)
+            if len(made):
+                print(f"{title}: {len(made):,} of {len(expected):,} rows are there already, going on", file=sys.stderr)
+            _stream(step, title, shard, source, output, made, len(expected))
             shard.checkpoint.drop_pending()
-        commits = _drop_stale(step, shard, shard.checkpoint.read(), np.union1d(expected, within), output)
-        _verify(step, shard, commits, np.union1d(expected, np.intersect1d(commits.ids, within)))
-        committed |= commits.present()
-    drop_uncommitted(committed, output.path, output.arrow)
+    done = _tidy(step, shards, wanted, output)
+    others = np.empty(0, np.int64) if step.within is None else done
+    expected = _union([others, *(_expected_ids(step, shard, source) for shard in shards)])
+    _verify(step, output, done, expected)
     return total
+
+
+def _tidy(step: Pass, shards: list[_Shard], wanted: Ids, output: storage.Location) -> Ids:
+    """Take away what is no row of `wanted` or is there twice, and what was not committed; the sorted ids that are left.
+
+    All shards are tidied before any of them makes rows.
+    """
+    present: set[str] = set()
+    done = np.empty(0, np.int64)
+    for shard in shards:
+        commits = shard.checkpoint.read()
+        if len(commits):
+            commits = _drop_stale(step, shard, commits, wanted, done, output)
+        done = np.union1d(done, commits.ids)
+        present |= commits.present()
+    drop_uncommitted(present, output.path, output.arrow)
+    return done
+
+
+def _union(parts: list[Ids]) -> Ids:
+    return np.unique(np.concatenate([np.empty(0, np.int64), *parts]))
 
 
 def _shards(step: Pass, source: storage.Location, output: storage.Location) -> list[_Shard]:
@@ -234,9 +246,34 @@ def _shards(step: Pass, source: storage.Location, output: storage.Location) -> l
     ]
 
 
-def committed_ids(url: str, key: str) -> Ids:
-    """The sorted ids of all rows of the folder `url` that are committed under `key`, of all shards."""
-    return np.sort(np.concatenate([np.empty(0, np.int64), *(each.read().ids for each in _checkpoints(url, key))]))
+def committed_ids(url: str, key: str) -> tuple[Ids, bool]:
+    """What is committed under `key` in the folder `url`, of all shards; nothing is changed.
+
+    Returns:
+        The sorted ids whose files of rows are there; whether each is there once, and no file stands alone.
+    """
+    output = storage.locate(url)
+    held = set(data_files(output.arrow, output.path))
+    ids, stems = [np.empty(0, np.int64)], set[str]()
+    lost = False
+    for each in _checkpoints(url, key):
+        commits = each.read(compact=False)
+        there = commits.of(held)
+        lost = lost or not there.all()
+        ids.append(commits.ids[there])
+        stems |= commits.present()
+    found = np.sort(np.concatenate(ids))
+    is_once = bool((found[1:] != found[:-1]).all())
+    return np.unique(found), is_once and not lost and held <= stems
+
+
+def drop_rows(url: str, key: str, gone: Ids) -> None:
+    """Take the committed rows of some ids away."""
+    for each in _checkpoints(url, key):
+        commits = each.read()
+        if len(commits) and (hit := np.isin(commits.ids, gone)).any():
+            each.remove_rows(commits, hit)
+    drop_open_rows(url, key)
 
 
 def drop_open_rows(url: str, key: str) -> None:
@@ -297,16 +334,19 @@ def _expected_ids(step: Pass, shard: _Shard, source: storage.Location) -> Ids:
     return np.sort(read_ids(source.arrow, list(shard.files), where=pc.field(column) == value))
 
 
-def _drop_stale(step: Pass, shard: _Shard, commits: Commits, expected: Ids, output: storage.Location) -> Commits:
-    """Take committed rows away that are not expected, lost with their data file, or there twice; return those left.
+def _drop_stale(
+    step: Pass, shard: _Shard, commits: Commits, wanted: Ids, elsewhere: Ids, output: storage.Location
+) -> Commits:
+    """Take committed rows away that are not wanted, lost with their data file, or there twice; return those left.
 
     Lost rows are made again. So is one of two that two runs at a time, or a worker that outlived its run, made of one
     object: the first stays.
     """
     held = set(data_files(output.arrow, output.path)) if len(commits) else set()
     lost = ~commits.of(held)
-    stale = ~np.isin(commits.ids, expected)
+    stale = ~contains(wanted, commits.ids)
     again = commits.repeated() & ~lost
+    again |= contains(elsewhere, commits.ids)
     if not (lost | stale | again).any():
         return commits
     if count := int((stale & ~lost).sum()):
@@ -321,9 +361,8 @@ def _drop_stale(step: Pass, shard: _Shard, commits: Commits, expected: Ids, outp
 
 
 def _stream(
-    step: Pass, title: str, shard: _Shard, source: storage.Location, output: storage.Location, expected: Ids
+    step: Pass, title: str, shard: _Shard, source: storage.Location, output: storage.Location, done: Ids, total: int
 ) -> None:
-    done = np.intersect1d(shard.checkpoint.read().ids, expected)
     context = DataContext.get_current().copy()
     context.checkpoint_config = CheckpointConfig(
         id_column=ID_COLUMN,
@@ -339,7 +378,7 @@ def _stream(
     context.enable_rich_progress_bars = False
     context.issue_detectors_config.detectors = []  # they say that torch takes memory
     with DataContext.current(context):
-        _write(step, title, list(shard.files), source, output, done, len(expected))
+        _write(step, title, list(shard.files), source, output, done, total)
 
 
 def _write(
@@ -376,7 +415,7 @@ def _write(
     for number, (transform, arguments) in enumerate(stages):
         is_last = number == len(stages) - 1
         on_gpu = is_last and step.gpus_per_worker > 0
-        places = int(cluster.gpus() / step.gpus_per_worker) if on_gpu else workers
+        places = cluster.gpu_places(step.gpus_per_worker) if on_gpu else workers
         rows = rows.map_batches(
             _Counted,
             batch_format="pyarrow",
@@ -401,13 +440,14 @@ def _write(
 def _drop_done(rows: Any, done: Any = None) -> Any:
     """The rows whose ids are not in `done`, a sorted array in the object store."""
     finished: Ids = ray.get(done) if isinstance(done, ray.ObjectRef) else done
-    ids = rows.column(ID_COLUMN).to_numpy()
-    places = np.searchsorted(finished, ids).clip(max=len(finished) - 1)
-    return rows.filter(pa.array(finished[places] != ids))
+    return rows.filter(pa.array(~contains(finished, rows.column(ID_COLUMN).to_numpy())))
 
 
-def _verify(step: Pass, shard: _Shard, commits: Commits, expected: Ids) -> None:
-    for ids in (np.sort(commits.ids), shard.checkpoint.row_ids(commits)):
+def _verify(step: Pass, output: storage.Location, done: Ids, expected: Ids) -> None:
+    found = np.sort(
+        read_ids(output.arrow, [path for paths in data_files(output.arrow, output.path).values() for path in paths])
+    )
+    for ids in (done, found):
         if not np.array_equal(ids, expected):
             missing, again = np.setdiff1d(expected, ids).size, len(ids) - len(np.unique(ids))
             raise RuntimeError(
@@ -455,6 +495,8 @@ class _Counted:
     def __call__(self, rows: pa.Table) -> pa.Table:
         if not rows.num_rows:
             return self._transform(rows)
+        if hasattr(self._transform, "wait"):
+            self._transform.wait()  # a worker that is lost while it waits has not died over these rows
         if self._begin(rows) > _DEATHS:
             result = pa.concat_tables([self._alone(rows.slice(place, 1)) for place in range(rows.num_rows)])
         else:
@@ -468,21 +510,25 @@ class _Counted:
         return result
 
     def _alone(self, row: pa.Table) -> pa.Table:
-        if self._begin(row) > _DEATHS:
+        if self._begin(row, alone=True) > _DEATHS:
             if not hasattr(self._transform, "give_up"):
                 raise RuntimeError(f"the row {row.column(ID_COLUMN)[0]} of the source kills the process that reads it")
             result = self._transform.give_up(row)
         else:
             result = self._transform(row)
-        ray.get(self._end(row))
+        ray.get(self._end(row, alone=True))
         return result
 
-    def _begin(self, rows: pa.Table) -> int:
-        begun: int = ray.get(self._counter.begin.remote(self._stage, rows.column(ID_COLUMN)[0].as_py(), rows.num_rows))
+    def _begin(self, rows: pa.Table, *, alone: bool = False) -> int:
+        begun: int = ray.get(self._counter.begin.remote(*self._place(rows, alone)))
         return begun
 
-    def _end(self, rows: pa.Table) -> Any:
-        return self._counter.end.remote(self._stage, rows.column(ID_COLUMN)[0].as_py(), rows.num_rows)
+    def _end(self, rows: pa.Table, *, alone: bool = False) -> Any:
+        return self._counter.end.remote(*self._place(rows, alone))
+
+    def _place(self, rows: pa.Table, alone: bool) -> tuple[int, int, int]:
+        """A block of one row is begun as a block first, then as a row alone."""
+        return self._stage, rows.column(ID_COLUMN)[0].as_py(), 0 if alone else rows.num_rows
 
 
 class _ProgressLine:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 
 from radray import storage, streaming
-from radray.checkpoints import Checkpoint, drop_uncommitted
-from radray.errors import ConfigError
+from radray.checkpoints import Checkpoint, Commits, drop_uncommitted
+from radray.errors import BundleError, ConfigError
 from radray.tables import row_id
 from tests.processes import kill_tree
 
@@ -60,6 +60,27 @@ class Mortal(Double):
         if 17 in rows.column("number").to_pylist():
             os._exit(1)
         return super().__call__(rows)
+
+
+class Unlucky(Double):
+    """Is killed twice over one number, by no fault of the row's."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.deaths = Path(folder)
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        if 17 in rows.column("number").to_pylist() and len(list(self.deaths.iterdir())) < 2:
+            (self.deaths / str(os.getpid())).touch()
+            os._exit(1)
+        return super().__call__(rows)
+
+
+class Refused(Double):
+    """Cannot use what it is given."""
+
+    def __init__(self) -> None:
+        raise BundleError("the bundle changed")
 
 
 class Resigned(Mortal):
@@ -201,11 +222,75 @@ def test_rows_go_out_of_checkpoint_and_data_at_one_moment(store: str, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             checkpoint.remove_rows(commits, commits.ids == 11)
     drop_uncommitted(checkpoint.read().present(), place.path, place.arrow)
-    assert list(checkpoint.row_ids(checkpoint.read())) == [0, 1, 10, 11, 20, 21]
+    assert rows_there(store) == [0, 1, 10, 11, 20, 21]
     left = checkpoint.remove_rows(commits, np.isin(commits.ids, [11, 20, 21]))
     drop_uncommitted(left.present(), place.path, place.arrow)
-    assert list(checkpoint.row_ids(checkpoint.read())) == [0, 1, 10]
+    assert rows_there(store) == [0, 1, 10]
     assert len(names(store)) == 2
+
+
+def rows_there(store: str) -> list[int]:
+    return sorted(storage.read_table(store).column("row_id").to_pylist())
+
+
+def test_a_commit_that_comes_while_others_are_compacted_stays(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        write_commit(store, f"w_{number}", [10 * number, 10 * number + 1])
+    checkpoint = checkpoint_of(store)
+    before = names(store)
+    assert len(checkpoint.read(compact=False)) == 6
+    assert names(store) == before, "a look changes nothing"
+    written = Checkpoint.write
+
+    def write_late(self: Checkpoint, commits: Commits) -> Commits:
+        write_commit(store, "late", [77])
+        return written(self, commits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "write", write_late)
+        assert len(checkpoint.read()) == 6
+    assert sorted(checkpoint.read().ids) == [0, 1, 10, 11, 20, 21, 77]
+
+
+def test_what_is_there_twice_or_cut_is_not_tidy(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    place = storage.locate(folder)
+    commit = Checkpoint(str(tmp_path / "_checkpoint" / "key"), place.path, place.arrow)
+
+    def add(stem: str, ids: list[int]) -> None:
+        table = pa.table({"row_id": pa.array(ids, pa.int64())})
+        storage.write_table(storage.join(folder, f"{stem}-0.parquet"), table)
+        storage.write_table(storage.join(commit.folder, f"{stem}.parquet"), table)
+
+    add("a", [1, 2])
+    ids, is_tidy = streaming.committed_ids(folder, "key")
+    assert list(ids) == [1, 2] and is_tidy
+    add("b", [2, 3])
+    ids, is_tidy = streaming.committed_ids(folder, "key")
+    assert list(ids) == [1, 2, 3] and not is_tidy
+    (tmp_path / "b-0.parquet").unlink()
+    assert not streaming.committed_ids(folder, "key")[1], "a commit without rows"
+    (tmp_path / "_checkpoint" / "key" / "b.parquet").unlink()
+    (tmp_path / "c-0.parquet").write_bytes(b"PAR1cut")
+    ids, is_tidy = streaming.committed_ids(folder, "key")
+    assert list(ids) == [1, 2] and not is_tidy, "rows without commit, cut in the middle"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_data_file_that_was_cut_is_made_again(tmp_path: Path) -> None:
+    write_source(str(tmp_path / "source"))
+    assert streaming.run(a_pass(str(tmp_path))) == ROWS
+    (tmp_path / "output" / "orphan_000000-0.parquet").write_bytes(b"PAR1cut")
+    write_source(str(tmp_path / "source"))
+    assert streaming.run(a_pass(str(tmp_path))) == ROWS
+    assert_every_row_once(str(tmp_path / "output"), list(range(ROWS)))
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_a_worker_says_keeps_its_kind(tmp_path: Path) -> None:
+    write_source(str(tmp_path / "source"))
+    with pytest.raises(BundleError, match="^the bundle changed$"):
+        streaming.run(a_pass(str(tmp_path), transform=Refused))
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -244,6 +329,18 @@ def test_shards_have_a_checkpoint_each_and_grow_and_shrink(tmp_path: Path, monke
     storage.write_table(middle, held)
     assert streaming.run(a_pass(store)) == ROWS
     assert_every_row_once(output, list(range(ROWS)))
+    # Borders move, objects do not: what is there stays as it is.
+    files = storage.list_files(output, ".parquet")
+    for number in (2, 1, 0):
+        Path(source, f"{number}.parquet").rename(Path(source, f"{number + 1}.parquet"))
+    more = pa.table({name: held.column(name) for name in held.column_names}).slice(0, 5)
+    ids = pa.array([row_id(f"object {number}") for number in range(60, 65)], pa.int64())
+    more = more.set_column(more.schema.get_field_index("row_id"), "row_id", ids)
+    more = more.set_column(more.schema.get_field_index("number"), "number", pa.array(range(60, 65), pa.int64()))
+    storage.write_table(storage.join(source, "0.parquet"), more)
+    assert streaming.run(a_pass(store)) == ROWS + 5
+    assert_every_row_once(output, list(range(ROWS + 5)))
+    assert set(files) <= set(storage.list_files(output, ".parquet"))
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -318,6 +415,18 @@ def test_a_row_that_kills_its_worker_is_given_up_and_no_other(tmp_path: Path) ->
         streaming.run(a_pass(str(tmp_path / "other"), transform=Mortal))
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_row_that_saw_two_deaths_is_tried_alone(tmp_path: Path) -> None:
+    write_source(str(tmp_path / "source"))
+    (tmp_path / "deaths").mkdir()
+    arguments = {"folder": str(tmp_path / "deaths")}
+    step = a_pass(str(tmp_path), transform=Unlucky, arguments=arguments, rows_per_block=1)
+    assert streaming.run(step) == ROWS
+    assert_every_row_once(str(tmp_path / "output"), list(range(ROWS)))
+    assert len(list((tmp_path / "deaths").iterdir())) == 2
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the processes to kill")
 @pytest.mark.usefixtures("s3_server")
 @pytest.mark.timeout(900)
@@ -334,6 +443,7 @@ def test_rows_come_out_exactly_once_after_a_kill(store: str, tmp_path: Path) -> 
     with driver(store, seconds_per_row=0.0, log=log) as second:
         assert second.wait(timeout=400) == 0, log.read_text()
     assert_every_row_once(output, list(range(ROWS)))
+    assert storage.read_table(output).column("counted").null_count == 0, "each went through the second class"
     assert "rows are there already, going on" in log.read_text()
 
 

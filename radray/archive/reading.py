@@ -41,6 +41,8 @@ def fetch(uri: str, *, etag: str | None = None, max_bytes: int = MAX_OBJECT_BYTE
         ObjectError: FETCH_FAILED, or TOO_LARGE above `max_bytes`.
         ConfigError: As `fetch_range`.
     """
+    if size is not None and size > max_bytes:
+        raise ObjectError(Reason.TOO_LARGE, f"more than {max_bytes:,} bytes")
     body = fetch_range(uri, 0, max_bytes + 1, etag=etag, size=size)
     if len(body) > max_bytes:
         raise ObjectError(Reason.TOO_LARGE, f"more than {max_bytes:,} bytes")

@@ -41,6 +41,8 @@ class ScoreConfig:
     """Only this share of the objects (above 0 to 1): the same ones each time, all of them in any larger share too."""
     limit: int | None = None
     """Only so many objects, the first of those chosen; rows that are there already stay and are not made again."""
+    retry_failed: bool = False
+    """Score objects again whose rows say that they failed, for example fetch_failed, before anything else."""
     dry_run: bool = False
     """Only say what would be fetched: objects, requests, bytes, time; write nothing."""
     max_requests_per_s: float | None = None

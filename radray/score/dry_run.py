@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray.archive import list_objects
+from radray.checkpoints import contains
 from radray.errors import ConfigError, Status
 from radray.score.config import ScoreConfig
 from radray.score.limits import paced_listing
@@ -36,7 +36,7 @@ def estimate(version: Version) -> dict[str, Any]:
     selected = there = fetched = requests = size = unknown = 0
     with paced_listing(config):
         for table in config.selection().choose(_listing(version)):
-            new = table.filter(pa.array(~np.isin(table["row_id"].to_numpy(), made)))
+            new = table.filter(pa.array(~contains(made, table["row_id"].to_numpy())))
             selected, there = selected + table.num_rows, there + table.num_rows - new.num_rows
             if version.headers is None:
                 new = new.filter(pc.equal(new["status"], Status.OK.value))

@@ -36,9 +36,13 @@ class Limited:
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """The transform's rows."""
+        self.wait()
+        return self._transform(rows)
+
+    def wait(self) -> None:
+        """Return within the hours."""
         if self._hours is not None:
             self._hours.wait()
-        return self._transform(rows)
 
     def give_up(self, rows: pa.Table) -> pa.Table:
         """The transform's rows for objects that kill the process."""

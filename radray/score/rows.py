@@ -31,6 +31,8 @@ _DIED = {
     "message": "its reader died",
     "image": None,
 }
+_FETCHED_BYTES = 256 << 20
+"""Bytes of the bodies in memory, but for one that is larger by itself."""
 _KEPT = ("row_id", "status", "reason", "message", "patient", "station", "label")
 PREPARED_SCHEMA = pa.schema(
     [
@@ -210,7 +212,10 @@ class CleanedImages:
         coming: deque[Future[bytes | ObjectError]] = deque()
         for place, row in enumerate(rows):
             while len(coming) < _FETCHES and place + len(coming) < len(rows):
-                coming.append(self._threads.submit(_fetch, rows[place + len(coming)]))
+                ahead = rows[place : place + len(coming) + 1]
+                if coming and sum(each["size"] or 0 for each in ahead) > _FETCHED_BYTES:
+                    break
+                coming.append(self._threads.submit(_fetch, ahead[-1]))
             body = coming.popleft().result()
             if isinstance(body, ObjectError):
                 reason = body.reason

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray import storage
+from radray.checkpoints import contains
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 """Sorted row_ids."""
@@ -76,7 +77,7 @@ class Work:
     @property
     def is_done(self) -> bool:
         """Whether nothing is to be made, nor taken away."""
-        return self.is_tidy and not len(self.todo) and bool(np.isin(self.made, self.listed).all())
+        return self.is_tidy and not len(self.todo) and bool(contains(self.listed, self.made).all())
 
     @property
     def wanted(self) -> int:
@@ -114,7 +115,7 @@ def write_part(source: str, folder: str, selection: Selection, todo: Ids) -> str
     storage.remove(part)
     number = 0
     for table in selection.choose(read_files(source)):
-        found = table.filter(pa.array(np.isin(table["row_id"].to_numpy(), todo)))
+        found = table.filter(pa.array(contains(todo, table["row_id"].to_numpy())))
         if found.num_rows:
             storage.write_table(storage.join(part, f"part-{number:05d}.parquet"), found)
             number += 1

@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
-from radray import cluster, storage, streaming
-from radray.errors import ConfigError
+from radray import cluster, outages, storage, streaming
+from radray.errors import ConfigError, Status
 from radray.index.manifest import ensure_manifest, renew_manifest
 from radray.score.config import ScoreConfig
 from radray.score.counts import describe, summarise
@@ -38,13 +39,17 @@ def run_score(config: ScoreConfig) -> dict[str, Any]:
         found = estimate(version)
         print("\n".join(describe_estimate(found)))
         return found
-    _gpus_per_worker(config)
+    if config.gpus_per_worker:
+        _gpus_per_worker(config)
+    if config.retry_failed:
+        drop_failed(version)
     if config.watch:
         from radray.score.watch import watch
 
         summary = watch(version)
     else:
-        summary = score_once(version, share_allowance(config))
+        allowance = share_allowance(config)
+        summary = outages.bear(version.folder, lambda: score_once(version, allowance))
     print("\n".join(describe(summary)))
     return summary
 
@@ -90,6 +95,10 @@ def score_once(version: Version, allowance: Any = None, last: dict[str, Any] | N
         "version": version.name,
         "folder": version.folder,
     }
+    if summary["rows_out"] != work.wanted:
+        raise RuntimeError(
+            f"{summary['rows_out']} rows are in {version.folder}, not {work.wanted}; run the same command again"
+        )
     if config.csv is not None:
         regions, methods = version.bundle.regions.names, [member.method for member in version.bundle.members]
         summary["csv_rows"] = write_csv(version.folder, config.csv, regions=regions, methods=methods)
@@ -114,26 +123,43 @@ def _source(version: Version) -> tuple[str, str]:
         raise AssertionError("the configuration holds an archive or an index")
     key = version.headers["reader"].pseudonyms.key if config.key == "hash" else None
     with paced_listing(config):
-        manifest = ensure_manifest(config.archive, version.folder, key=key)
+        manifest = ensure_manifest(config.archive, version.workplace, key=key)
         before = finished(version.folder)
         if before is not None and before["listing"] == manifest.digest:
-            manifest = renew_manifest(config.archive, version.folder, manifest, key=key)
+            manifest = renew_manifest(config.archive, version.workplace, manifest, key=key)
     return manifest.url, manifest.digest
 
 
+def drop_failed(version: Version) -> None:
+    """Take the rows of objects that failed away, to score them again: a store or a decoder may be well by now."""
+    if not storage.list_files(version.folder, ".parquet"):
+        return
+    streaming.drop_open_rows(version.folder, version.key)
+    failed = storage.read_table(version.folder, ["row_id"], pc.field("status") == Status.FAILED.value)
+    if failed.num_rows:
+        unmark_finished(version.folder)
+        streaming.drop_rows(version.folder, version.key, failed["row_id"].to_numpy())
+        print(f"score: {failed.num_rows:,} rows of objects that failed are made again", file=sys.stderr)
+
+
 def _gpus_per_worker(config: ScoreConfig) -> float:
-    """The share that is set, or a whole GPU where there is one.
+    """The share that is set, or a whole GPU where there is one that torch can use.
 
     Raises:
-        ConfigError: A share is set, and the cluster has no GPU.
+        ConfigError: A share is set, and the cluster has no such GPU.
     """
     cluster.connect()
-    there = cluster.gpus()
-    if config.gpus_per_worker and not there:
-        raise ConfigError(
-            f"--gpus-per-worker is {config.gpus_per_worker} but the cluster has no GPU; leave it out, or add a node"
-        )
-    return float(there > 0) if config.gpus_per_worker is None else config.gpus_per_worker
+    share = config.gpus_per_worker
+    if share == 0 or (share is None and not cluster.gpus()):
+        return 0.0
+    if not cluster.gpus():
+        raise ConfigError(f"--gpus-per-worker is {share} but the cluster has no GPU; leave it out, or add a node")
+    if not cluster.is_gpu_usable():
+        if share is None:
+            print("score: torch cannot use the cluster's GPUs; CPUs predict", file=sys.stderr)
+            return 0.0
+        raise ConfigError(f"--gpus-per-worker is {share} but torch cannot use the GPU; set it to 0, or mend the driver")
+    return 1.0 if share is None else share
 
 
 def _digest_files(folder: str) -> str:
@@ -163,7 +189,7 @@ def _stream(version: Version, work: Work, source: str, allowance: Any) -> None:
     streaming.run(
         streaming.Pass(
             title="score",
-            source=source if whole else write_part(source, version.folder, config.selection(), work.todo),
+            source=source if whole else write_part(source, version.workplace, config.selection(), work.todo),
             within=None if whole else source,
             output=version.folder,
             key=version.key,

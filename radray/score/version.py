@@ -31,6 +31,12 @@ class Version:
     """URL of its Parquet files."""
 
     @property
+    def workplace(self) -> str:
+        """URL of the folder for listings, which hold objects' URLs: beside the rows where these shall not tell them."""
+        hashed = self.config.key == "hash" and self.headers is not None
+        return storage.join(self.config.output, "_listing", self.name) if hashed else self.folder
+
+    @property
     def name(self) -> str:
         """Last part of the folder, `version=…`."""
         return self.folder.rsplit("/", 1)[-1]

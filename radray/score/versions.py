@@ -30,13 +30,10 @@ def version_folder(output: str, key: str) -> str:
 
 
 def made_ids(folder: str, key: str) -> tuple[np.ndarray[Any, np.dtype[np.int64]], bool]:
-    """Sorted row_ids of the rows that are there and committed; whether no row and no commit stands alone."""
+    """Sorted row_ids of the rows that are there and committed; whether none is there twice or stands alone."""
     from radray import streaming
-    from radray.score.selection import read_ids
 
-    committed = streaming.committed_ids(folder, key)
-    held = read_ids(folder)
-    return np.intersect1d(committed, held), np.array_equal(committed, held)
+    return streaming.committed_ids(folder, key)
 
 
 def finished(folder: str) -> dict[str, Any] | None:

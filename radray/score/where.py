@@ -101,8 +101,9 @@ class _Reader:
             if not isinstance(right, (ast.Tuple, ast.List)) or not right.elts:
                 raise self._wrong(right, "in goes with a list of constants, such as ('DX', 'CR')")
             values = pa.array([self._constant(item, left.id, kind) for item in right.elts], kind)
-            found = column.isin(values)
-            return found if isinstance(op, ast.In) else ~found & column.is_valid()
+            # Null where the fact is not stated, as with every other comparison: its contrary is not met either.
+            found = pc.if_else(column.is_valid(), column.isin(values), pa.scalar(None, pa.bool_()))
+            return found if isinstance(op, ast.In) else ~found
         if pa.types.is_boolean(kind) and not isinstance(op, (ast.Eq, ast.NotEq)):
             raise self._wrong(right, f"{left.id} is true or false; use == or !=")
         compared: pc.Expression = _COMPARISONS[type(op)](column, pa.scalar(*self._scalar(right, left.id, kind)))

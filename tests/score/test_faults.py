@@ -60,6 +60,45 @@ def test_every_byte_arrives_and_attempts_are_few(archive: tuple[str, dict[str, b
     assert sum(of_objects) < 2 * 2 * len(bodies)
 
 
+def test_the_checks_before_any_work_bear_with_a_store_that_stumbles(
+    archive: tuple[str, dict[str, bytes]], store: FaultyStore
+) -> None:
+    url, _ = archive
+    store.share = 0.15
+    for number in range(10):
+        storage.forget_filesystems()
+        storage.check_input(url, "--archive")
+        storage.check_output(f"{url}-out-{number}", "--output")
+    assert store.done["500"] + store.done["503"] + store.done["reset_before"] > 0
+
+
+def test_work_that_a_store_breaks_is_begun_again(archive: tuple[str, dict[str, bytes]], store: FaultyStore) -> None:
+    url, _ = archive
+    begun = []
+
+    def work() -> int:
+        begun.append(len(begun))
+        if len(begun) < 3:
+            raise OSError("AWS Error NETWORK_CONNECTION")
+        return 7
+
+    assert outages.bear(url, work) == 7 and len(begun) == 3
+    begun.clear()
+    with pytest.raises(OSError):
+        outages.bear("/a/folder", work)
+    assert len(begun) == 1, "a folder is not asked again"
+    store.expired = True
+    with pytest.raises(ConfigError, match="refuses the credentials"):
+        outages.bear(url, lambda: storage.read_json(f"{url}/none.json"))
+
+
+def test_an_object_that_is_too_large_by_its_listing_is_not_fetched(store: FaultyStore, s3: str) -> None:
+    with pytest.raises(ObjectError) as caught:
+        fetch(f"{s3}/archive/none.dcm", size=11, max_bytes=10)
+    assert caught.value.reason is Reason.TOO_LARGE
+    assert not sum(store.requests.values())
+
+
 @pytest.mark.parametrize("fault", ["503", "reset_before", "short_body", "cut_range", "wrong_etag"])
 def test_an_object_that_always_fails_is_a_row_after_eight_attempts(
     fault: str, archive: tuple[str, dict[str, bytes]], store: FaultyStore, monkeypatch: pytest.MonkeyPatch

@@ -99,6 +99,13 @@ def test_every_object_gets_one_row_and_a_second_run_does_nothing(
     assert len(pd.read_parquet(summary["folder"])) == 8
 
 
+def write_secret(tmp_path: Path) -> Path:
+    """A file with a site's secret."""
+    place = tmp_path / "secret"
+    place.write_text("0123456789abcdef" * 2)
+    return place
+
+
 def read_headers(bundle: Bundle, archive: Path) -> dict[str, Any]:
     """How a worker reads headers."""
     return {
@@ -175,6 +182,40 @@ def test_bodies_come_in_order_and_few_at_a_time(archive: Path, monkeypatch: pyte
         taken += 1
     # The one in hand and seven behind it.
     assert taken == 100 and max(ahead) == rows._FETCHES - 1
+    taken, large = 0, [{**each, "size": rows._FETCHED_BYTES // 2} for each in objects]
+    ahead.clear()
+    for _ in rows.CleanedImages(CleaningConfig())(large):
+        taken += 1
+    assert taken == 100 and max(ahead) == 1
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_rows_that_shall_not_tell_urls_lie_apart_from_the_listing(archive: Path, tmp_path: Path) -> None:
+    from radray.score.stage import run_score
+
+    write_bundle(str(tmp_path / "bundle"))
+    summary = run_score(replace(config(archive, tmp_path), key="hash", patient_key=f"file:{write_secret(tmp_path)}"))
+    assert summary["rows_out"] == 8
+    for path in Path(summary["folder"]).rglob("*"):
+        assert path.is_dir() or str(archive).encode() not in path.read_bytes(), path
+        if path.suffix == ".parquet":
+            assert str(archive) not in str(storage.read_table(str(path)).to_pydict())
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_failed_is_scored_again_where_that_is_asked_for(archive: Path, tmp_path: Path) -> None:
+    from radray.score.stage import run_score
+
+    write_bundle(str(tmp_path / "bundle"))
+    job = config(archive, tmp_path)
+    first = run_score(job)
+    failed = first["by_status"]["failed"]
+    before = pd.read_parquet(first["folder"]).set_index("uri")
+    again = run_score(replace(job, retry_failed=True))
+    assert again["scored"] == failed > 0
+    after = pd.read_parquet(again["folder"]).set_index("uri")
+    assert set(after.index) == set(before.index) and len(after) == len(before)
+    assert (after["reason"].fillna("") == before["reason"].fillna("").reindex(after.index)).all()
 
 
 def test_inverted_grey_values_are_found_and_put_right(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ CASES: list[tuple[str, Callable[[Row], bool]]] = [
     ("study_year > -1", lambda row: known(row, "study_year")),
     ("station == \"XR 'two'\"", lambda row: row["station"] == "XR 'two'"),
     ("burned_in_annotation", lambda row: row["burned_in_annotation"] is True),
+    ("not (modality in ('DX', 'CR'))", lambda row: row["modality"] is not None and row["modality"] not in ("DX", "CR")),
+    ("not (modality not in ('DX',))", lambda row: row["modality"] == "DX"),
     ("not burned_in_annotation", lambda row: row["burned_in_annotation"] is False),
     ("burned_in_annotation == False", lambda row: row["burned_in_annotation"] is False),
     ("rows >= 500 or modality == 'CT' and rows > 100", lambda row: row["rows"] >= 500
