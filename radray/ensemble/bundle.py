@@ -169,8 +169,8 @@ class Bundle:
     facts: dict[str, Any] = field(default_factory=dict)
     """coverage, metrics, data digest, seeds: what the card tells; JSON-able."""
     precision: Precision = "float32"
-    """Of the networks. bfloat16 is nearly twice as fast on processors and GPUs that have it; probabilities then depend,
-    in the third decimal, on the images that are computed together. Not saved: who predicts chooses."""
+    """Of the networks. bfloat16 is twice as fast on processors and GPUs that have it; probabilities are some hundredths off
+    then, and depend on the images that are computed together. Not saved: who predicts chooses."""
     digest: str = ""
     """BLAKE2b of everything in the folder; empty until saved."""
 
@@ -224,6 +224,8 @@ class Bundle:
         from radray.ensemble.folder import read_bundle
 
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        if chosen == "cuda" and precision == "float32":
+            torch.backends.cudnn.allow_tf32 = False  # its ten bits would differ from what a CPU says
         found = read_bundle(url).to(chosen)
         found.precision = precision
         return found
