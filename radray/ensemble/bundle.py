@@ -169,8 +169,8 @@ class Bundle:
     facts: dict[str, Any] = field(default_factory=dict)
     """coverage, metrics, data digest, seeds: what the card tells; JSON-able."""
     precision: Precision = "float32"
-    """Of the networks. bfloat16 is twice as fast on processors and GPUs that have it; probabilities are some hundredths off
-    then, and depend on the images that are computed together. Not saved: who predicts chooses."""
+    """Of the networks. bfloat16 is twice as fast on processors and GPUs that have it; probabilities are then some
+    hundredths off, and depend on the images that are computed together. Not saved: who predicts chooses."""
     digest: str = ""
     """BLAKE2b of everything in the folder; empty until saved."""
 

@@ -69,8 +69,8 @@ class ScoreConfig:
     """Share of a GPU for each worker that predicts, beside those that decode (0 to 1; 0 for no GPU); none for a whole
     one where the cluster has GPUs."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the networks: bfloat16 computes twice as fast where processors have it, with probabilities some hundredths off;
-    its rows are a version of their own."""
+    """Of the networks: bfloat16 computes twice as fast where processors have it, with probabilities some hundredths
+    off; its rows are a version of their own."""
 
     def __post_init__(self) -> None:
         """Check the ranges.
