@@ -28,7 +28,7 @@ _PENDING = f"{PENDING_CHECKPOINT_SUFFIX}.parquet"
 _COMPACTED = "compacted-"
 _READS_AT_ONCE = 32
 """Small files read together: a store answers late, but many at once."""
-_FILES_AT_ONCE = 512
+_FILES_AT_ONCE = 64
 """Files of a data set, whose footers are held together."""
 
 
