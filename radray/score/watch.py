@@ -11,9 +11,10 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import ray
 
-from radray import cluster, streaming
+from radray import cluster, outages, streaming
 from radray.errors import BundleError, ConfigError
 from radray.score.counts import summarise
 from radray.score.limits import share_allowance
@@ -48,10 +49,10 @@ def watch(version: Version) -> dict[str, Any]:
 
 def _look(version: Version, allowance: Any, last: dict[str, Any] | None, score_once: Any) -> dict[str, Any] | None:
     try:
-        summary: dict[str, Any] = score_once(version, allowance, last)
+        summary: dict[str, Any] = outages.bear(version.folder, lambda: score_once(version, allowance, last))
     except BundleError:
         raise
-    except ConfigError as error:
+    except (ConfigError, OSError, pa.ArrowInvalid) as error:  # the last two: an index that is being written anew
         if last is None:
             raise
         print(f"score: {error}; looking again in {version.config.watch_every_s:g} s", file=sys.stderr, flush=True)
