@@ -136,14 +136,6 @@ class Checkpoint:
         return self.write(_packed(replace(left, stems=tuple(stems))))
 
 
-def contains(sorted_ids: Ids, ids: Ids) -> npt.NDArray[np.bool_]:
-    """Which of `ids` are among the sorted ones: quick for a few ids and many sorted ones."""
-    if not len(sorted_ids):
-        return np.zeros(len(ids), bool)
-    places = np.searchsorted(sorted_ids, ids).clip(max=len(sorted_ids) - 1)
-    return np.asarray(sorted_ids[places] == ids)
-
-
 def drop_uncommitted(committed: set[str], data: str, filesystem: FileSystem) -> None:
     """Delete the data files in `data` whose stem is not in `committed`.
 

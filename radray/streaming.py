@@ -37,8 +37,9 @@ from ray.data.expressions import col as ray_column
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from radray import cluster, outages, storage
-from radray.checkpoints import ID_COLUMN, Checkpoint, Commits, Ids, contains, data_files, drop_uncommitted, read_ids
+from radray.checkpoints import ID_COLUMN, Checkpoint, Commits, Ids, data_files, drop_uncommitted, read_ids
 from radray.errors import BundleError, ConfigError
+from radray.tables import contains
 
 SHARD_ROWS = 1_000_000
 """Rows of the source that share a checkpoint, and about so many ids are held at a time."""

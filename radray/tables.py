@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 MANIFEST_SCHEMA = pa.schema(
@@ -99,6 +101,14 @@ def row_id(uri: str, etag: str = "") -> int:
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big", signed=True
     )
+
+
+def contains(sorted_ids: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which row_ids are among the sorted ones: quick for a few ids and many sorted ones."""
+    if not len(sorted_ids):
+        return np.zeros(len(ids), bool)
+    places = np.searchsorted(sorted_ids, ids).clip(max=len(sorted_ids) - 1)
+    return np.asarray(sorted_ids[places] == ids)
 
 
 def predictions_schema(classes: int) -> pa.Schema:

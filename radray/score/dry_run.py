@@ -10,14 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray.archive import list_objects
-from radray.checkpoints import contains
 from radray.errors import ConfigError, Status
 from radray.score.config import ScoreConfig
 from radray.score.limits import paced_listing
 from radray.score.selection import read_files
 from radray.score.version import Version
 from radray.score.versions import made_ids, measured_rate
-from radray.tables import MANIFEST_SCHEMA, row_id
+from radray.tables import MANIFEST_SCHEMA, contains, row_id
 
 _ROWS_AT_ONCE = 5_000
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from radray import storage
-from radray.checkpoints import contains
+from radray.tables import contains
 
 Ids = np.ndarray[Any, np.dtype[np.int64]]
 """Sorted row_ids."""
