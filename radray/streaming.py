@@ -47,6 +47,8 @@ _SAY_PAUSE_S = 1800.0
 """How often the progress line says that the workers wait."""
 _TRIES_WITHOUT_ROWS = 3
 """Failures of the store, one after the other and no row between them, before a pass gives up."""
+_LOST_NODES = 5
+"""How often a pass is begun anew because a node with Ray Data's own actors went."""
 _CPUS_BESIDE_GPU = 0.25
 _DEATHS = 2
 """Deaths of a process over the same rows, after which they are taken one by one; and over one row, then given up."""
@@ -130,7 +132,7 @@ def run(step: Pass) -> int:
     cluster.drop_lost_trackers()
     for name in _SAY_TWICE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    before, tries = -1, 0
+    before, tries, lost = -1, 0, 0
     while True:
         meter = _Meter()
         try:
@@ -140,10 +142,10 @@ def run(step: Pass) -> int:
                 raise {"BundleError": BundleError}.get(said[1], ConfigError)(said[2]) from error
             if isinstance(error, ConfigError):
                 raise
-            if cluster.drop_lost_trackers():
-                print(
-                    f"{step.title}: the cluster lost a node that every job needed; going on without it", file=sys.stderr
-                )
+            is_node_lost = cluster.drop_lost_trackers() or "ActorUnschedulableError" in f"{type(error).__name__}{error}"
+            if is_node_lost and lost < _LOST_NODES:
+                lost += 1
+                print(f"{step.title}: the cluster lost a node that every job needed; going on", file=sys.stderr)
                 continue
             if not outages.is_of_store(error):
                 raise

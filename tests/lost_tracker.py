@@ -24,4 +24,5 @@ if __name__ == "__main__":
     nodes.remove_node(lost, allow_graceful=False)
     write_source(f"{store}/source")
     assert streaming.run(a_pass(store)) == ROWS
-    print("done")
+    ray.shutdown()
+    nodes.shutdown()
