@@ -177,10 +177,8 @@ def _run(step: Pass, meter: _Meter) -> int:
     for shard in shards:
         shard.checkpoint.drop_pending()
     # Rows are held against the whole source: an object may lie in another shard than when its row was made.
-    wanted = _union([_expected_ids(step, shard, source) for shard in shards])
-    total = len(wanted)
-    if step.within is not None:
-        wanted = np.union1d(wanted, _all_ids(step.within))
+    asked = _union([_expected_ids(step, shard, source) for shard in shards])
+    wanted = asked if step.within is None else np.union1d(asked, _all_ids(step.within))
     done = _tidy(step, shards, wanted, output)
     meter.done = len(done)
     for number, shard in enumerate(shards):
@@ -193,10 +191,8 @@ def _run(step: Pass, meter: _Meter) -> int:
             _stream(step, title, shard, source, output, made, len(expected))
             shard.checkpoint.drop_pending()
     done = _tidy(step, shards, wanted, output)
-    others = np.empty(0, np.int64) if step.within is None else done
-    expected = _union([others, *(_expected_ids(step, shard, source) for shard in shards)])
-    _verify(step, output, done, expected)
-    return total
+    _verify(step, output, done, asked if step.within is None else np.union1d(asked, done))
+    return len(asked)
 
 
 def _tidy(step: Pass, shards: list[_Shard], wanted: Ids, output: storage.Location) -> Ids:

@@ -18,19 +18,14 @@ from radray.ensemble import Bundle
 from radray.ensemble.bundle import Precision
 from radray.ensemble.pose import SUSPECT, is_inverted
 from radray.errors import BundleError, ObjectError, Reason, Status
-from radray.images.prepare import prepare_image
+from radray.images.prepare import prepare_image, quarantine
 from radray.index.headers import ReadHeaders
 from radray.tables import predictions_schema
 from radray.version import __version__
 
 _FETCHES = 8
 """Objects fetched at the same time, and the most bodies in memory."""
-_DIED = {
-    "status": Reason.DECODER_CRASHED.status.value,
-    "reason": Reason.DECODER_CRASHED.value,
-    "message": "its reader died",
-    "image": None,
-}
+_DIED = quarantine(Reason.DECODER_CRASHED, "its reader died")
 _FETCHED_BYTES = 256 << 20
 """Bytes of the bodies in memory, but for one that is larger by itself."""
 _KEPT = ("row_id", "status", "reason", "message", "patient", "station", "label")
@@ -218,13 +213,7 @@ class CleanedImages:
                 coming.append(self._threads.submit(_fetch, ahead[-1]))
             body = coming.popleft().result()
             if isinstance(body, ObjectError):
-                reason = body.reason
-                yield {
-                    "status": reason.status.value,
-                    "reason": reason.value,
-                    "message": body.message or None,
-                    "image": None,
-                }
+                yield quarantine(body.reason, body.message)
             else:
                 yield prepare_image(body, self._cleaning, burned_in=row["burned_in_annotation"], inverted=inverted)
 
