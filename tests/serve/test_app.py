@@ -197,26 +197,32 @@ def test_prometheus_is_told_rates_latencies_batches_regions_and_no_identity(
     regions = {answer["region"] for answer in answers if "region" in answer}
     assert httpx.post(f"{service.url}/v1/region", content=b"no object", timeout=60).status_code == 415
     assert httpx.get(f"{service.url}/v1/nothing/Miller", timeout=60).status_code == 404
-    until = time.monotonic() + 60  # replicas tell the node what they counted every ten seconds
-    told = read_metrics()
-    while not any(labels.get("status") == "404" for _, labels, _ in told):
-        assert time.monotonic() < until, told
-        time.sleep(0.5)
-        told = read_metrics()
 
     def labels_of(name: str, **given: str) -> list[dict[str, str]]:
         return [each for found, each, value in told if found == name and value > 0 and given.items() <= each.items()]
 
-    post = {"path": "/v1/region", "method": "POST"}
-    assert labels_of("ray_radray_requests_total", **post, status="200")
-    assert labels_of("ray_radray_requests_total", **post, status="415")
-    assert labels_of("ray_radray_requests_total", path="other", method="GET", status="404")
-    assert labels_of("ray_radray_request_seconds_bucket", path="/v1/region", le="+Inf")
-    assert labels_of("ray_radray_ensemble_seconds_count") and labels_of("ray_radray_batch_images_count")
-    assert {each["region"] for each in labels_of("ray_radray_regions_total")} == regions
-    assert {each["region"] for each in labels_of("ray_radray_confidence_bucket", le="1.0")} == regions
-    assert labels_of("ray_radray_ood_score_count")
-    assert labels_of("ray_radray_refused_objects_total", reason="not_dicom")
+    def find_missing() -> list[str]:
+        requests, post = "ray_radray_requests_total", {"path": "/v1/region", "method": "POST"}
+        expected = {
+            "answered": labels_of(requests, **post, status="200"),
+            "refused": labels_of(requests, **post, status="415"),
+            "unknown path": labels_of(requests, path="other", method="GET", status="404"),
+            "latency": labels_of("ray_radray_request_seconds_bucket", path="/v1/region", le="+Inf"),
+            "ensemble": labels_of("ray_radray_ensemble_seconds_count"),
+            "batches": labels_of("ray_radray_batch_images_count"),
+            "regions": {each["region"] for each in labels_of("ray_radray_regions_total")} == regions,
+            "confidence": {each["region"] for each in labels_of("ray_radray_confidence_bucket", le="1.0")} == regions,
+            "out of domain": labels_of("ray_radray_ood_score_count"),
+            "reasons": labels_of("ray_radray_refused_objects_total", reason="not_dicom"),
+        }
+        return [name for name, is_told in expected.items() if not is_told]
+
+    until = time.monotonic() + 60  # each replica tells its node every ten seconds what it counted
+    told = read_metrics()
+    while missing := find_missing():
+        assert time.monotonic() < until, (missing, told)
+        time.sleep(0.5)
+        told = read_metrics()
     for identity in {*identities_in(radiographs), "Miller"}:
         assert not any(identity in value for _, labels, _ in told for value in labels.values())
 
