@@ -15,8 +15,9 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from radray.dicom.codestreams import jpeg2000_codestream
+from radray.dicom.grey import grey_values
 from radray.dicom.pixels import PixelLimits, decode
-from radray.dicom.samples import _shrink, small_size
+from radray.dicom.samples import SmallFrame, _shrink, small_size
 from radray.errors import ConfigError, ObjectError, Reason
 
 from .conftest import BIG_ENDIAN, DEFLATED, ENCODERS, EXPLICIT, IMPLICIT, dataset, make_object, picture, stored, written
@@ -215,6 +216,17 @@ def test_a_voi_lut_is_looked_up(grey: np.ndarray) -> None:
     curve = np.round(1023 * (np.arange(4096) / 4095) ** 2)
     body = make_object(stored(), VOILUTSequence=[_lut([4096, 0, 10], curve)])
     assert rms(decode(body, side_px=SIDE).grey, (grey.astype(float)) ** 2) < 0.01
+
+
+def test_values_between_and_beyond_the_entries_of_a_lut() -> None:
+    header = Dataset()
+    header.VOILUTSequence = [_lut([300, 1000, 10], np.round(1023 * (np.arange(300) / 299) ** 2))]
+    rng = np.random.default_rng(0)
+    values = rng.uniform(900, 1400, (60, 50)).astype(np.float32)
+    shown = grey_values(SmallFrame(values=values, is_luminance=False, source_rows=60, source_columns=50), header)
+    table = np.round(1023 * (np.arange(300) / 299) ** 2)
+    assert np.allclose(shown, np.interp(values, np.arange(1000, 1300), table) / 1023, rtol=0, atol=1e-6)
+    assert shown.min() == 0 and shown.max() == 1
 
 
 def test_a_modality_lut_is_looked_up(grey: np.ndarray) -> None:
