@@ -23,6 +23,7 @@ from radray.ensemble.outlier import neighbour_distance, percentile
 from radray.ensemble.pooling import pool
 from radray.ensemble.pose import INVERTED, SURE, TURNS, Pose, posterior, turn_back, turn_evidence
 from radray.errors import BundleError
+from radray.memory import keep_freed_memory
 from radray.pretrain.backbone import Backbone
 from radray.regions import RegionSet
 
@@ -226,6 +227,8 @@ class Bundle:
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         if chosen == "cuda" and precision == "float32":
             torch.backends.cudnn.allow_tf32 = False  # its ten bits would differ from what a CPU says
+        if chosen == "cpu":
+            keep_freed_memory()
         found = read_bundle(url).to(chosen)
         found.precision = precision
         return found

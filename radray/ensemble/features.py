@@ -11,6 +11,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from radray.pretrain.backbone import Backbone
 
+CPU_IMAGES = 16
+"""Images that a CPU computes together at most: what more of them leave behind falls out of its caches."""
+
 
 def fold_batch_norm(backbone: Backbone) -> Backbone:
     """A copy for evaluation whose batch normalisation is part of the convolutions before it: the same but for rounding.
@@ -41,6 +44,9 @@ def embed(backbone: Backbone, images: Tensor, views: tuple[str, ...] = ("identit
     """
     if backbone.training:
         backbone.eval()  # a walk through all modules, which costs as much as a tenth of one image
+    if images.is_cpu and len(images) > CPU_IMAGES:
+        parts = torch.tensor_split(images, -(-len(images) // CPU_IMAGES))
+        return torch.cat([encode(backbone, part, views) for part in parts])
     return encode(backbone, images, views)
 
 

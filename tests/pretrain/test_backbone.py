@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 
-from radray.ensemble.features import fold_batch_norm
+from radray.ensemble.features import CPU_IMAGES, embed, fold_batch_norm
 from radray.errors import ConfigError
 from radray.pretrain.backbone import BACKBONES, Backbone
 from radray.pretrain.weights import load_weights
@@ -110,3 +110,22 @@ def test_folded_batch_norm_gives_the_same_features(name: str) -> None:
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in backbone.modules()) == (
         name[:3] in ("res", "eff")
     )
+
+
+@pytest.mark.parametrize("name", ["resnet10", "efficientnet_lite0"])
+def test_however_many_images_come_together_the_features_are_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    folded = fold_batch_norm(Backbone(name, 64))
+    images = torch.randint(0, 256, (CPU_IMAGES + 3, 64, 64), dtype=torch.uint8)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)  # as in a worker: some ways are for one thread only
+        whole = embed(folded, images)
+        for count in (1, 2, CPU_IMAGES - 1, CPU_IMAGES):
+            parts = torch.cat([embed(folded, part) for part in images.split(count)])
+            torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-5)
+    finally:
+        torch.set_num_threads(threads)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = embed(folded, images[:2])
+    assert 1e-6 < (half - whole[:2]).abs().max() < 0.1 * whole.abs().max()
