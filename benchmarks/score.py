@@ -39,6 +39,7 @@ from radray.cleaning.config import CleaningConfig
 from radray.ensemble import Bundle, Member
 from radray.ensemble.bundle import Precision
 from radray.ensemble.features import encode, normalise
+from radray.ensemble.folder import read_bundle
 from radray.errors import Status
 from radray.images.prepare import prepare_image
 from radray.index.config import IndexConfig
@@ -140,7 +141,7 @@ class Recipe:
 
     def __init__(self, url: str) -> None:
         torch.set_num_threads(1)
-        bundle = Bundle.load(url, device="cpu")
+        bundle = read_bundle(url)  # as it is: `Bundle.load` would also tune the process's memory
         self._views = bundle.views
         self._members = [(member.backbone.eval(), member.weight) for member in bundle.members]
 

@@ -114,6 +114,7 @@ class Ingress:
             limits=settings.pixel_limits,
             answer_s=settings.answer_s,
             metrics=Metrics(),
+            decodes_at_once=max(1, int(settings.ingress_cpus)),
         )
         relabels = None
         if settings.allowed:

@@ -24,8 +24,6 @@ from serve.bundles import INSIST, TRIES, Asked, Draft, KnownBundles, Model, Prep
 from serve.metrics import Metrics
 from serve.problems import ApiError, ApiReason
 
-DECODES_AT_ONCE = 2
-"""Bodies that a replica decodes and cleans at the same time."""
 READY_S = 5.0
 """Longest wait for the ensemble to say which bundle it holds, in seconds."""
 Answer = TypeVar("Answer", EnsembleAnswer, bytes | None)
@@ -40,14 +38,23 @@ class RegionService:
         limits: Of the decoder.
         answer_s: Longest wait for the ensemble, in seconds.
         metrics: Where answers are counted.
+        decodes_at_once: Bodies that are decoded and cleaned at the same time: more than there are processors for take
+            longer in all, for they wait for one another's turn in the interpreter.
     """
 
     def __init__(
-        self, *, model: Model, ensemble: Asked, limits: PixelLimits, answer_s: float, metrics: Metrics
+        self,
+        *,
+        model: Model,
+        ensemble: Asked,
+        limits: PixelLimits,
+        answer_s: float,
+        metrics: Metrics,
+        decodes_at_once: int = 1,
     ) -> None:
         self.bundles, self.metrics = KnownBundles(model), metrics
         self._ensemble, self._limits, self._answer_s = ensemble, limits, answer_s
-        self._decoding = asyncio.Semaphore(DECODES_AT_ONCE)
+        self._decoding = asyncio.Semaphore(decodes_at_once)
 
     @property
     def model(self) -> Model:
