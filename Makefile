@@ -28,7 +28,7 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP) ## phantom export, every stage, demo/report.html (8 to 11 minutes on 2 cores)
+demo: $(STAMP) ## phantom export, every stage, demo/report.html (6 to 11 minutes on 2 cores)
 	$(BIN)/python jobs/demo.py
 
 test: $(STAMP) ## tests (15 minutes at most on 2 cores)
