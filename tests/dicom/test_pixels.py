@@ -219,12 +219,12 @@ def test_a_voi_lut_is_looked_up(grey: np.ndarray) -> None:
 
 
 def test_values_between_and_beyond_the_entries_of_a_lut() -> None:
+    table = np.round(1023 * (np.arange(300) / 299) ** 2)
     header = Dataset()
-    header.VOILUTSequence = [_lut([300, 1000, 10], np.round(1023 * (np.arange(300) / 299) ** 2))]
+    header.VOILUTSequence = [_lut([300, 1000, 10], table)]
     rng = np.random.default_rng(0)
     values = rng.uniform(900, 1400, (60, 50)).astype(np.float32)
     shown = grey_values(SmallFrame(values=values, is_luminance=False, source_rows=60, source_columns=50), header)
-    table = np.round(1023 * (np.arange(300) / 299) ** 2)
     assert np.allclose(shown, np.interp(values, np.arange(1000, 1300), table) / 1023, rtol=0, atol=1e-6)
     assert shown.min() == 0 and shown.max() == 1
 
